@@ -1,0 +1,46 @@
+# Two commands for people: `make run` (the simulated station) and `make test`. Needs git, make and Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# On a Raspberry Pi the GPIO library is the operating system's own package, so the venv must see it.
+SITE := $(shell $(PYTHON) -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("RPi") else "")' 2>/dev/null)
+LOCK_FLAGS := --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --quiet
+
+.PHONY: run test check soak bench lock clean
+
+run: $(VENV)/.sim
+	$(BIN)/python main.py --simulate $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist worksteal -m "not soak"
+
+soak: $(VENV)/.dev
+	$(BIN)/pytest -n 2 -m soak -s
+
+$(VENV): $(VENV)/.site
+
+$(VENV)/.site: requirements.txt
+	@test -d $(VENV) || (echo "Making .venv" && $(PYTHON) -m venv $(SITE) $(VENV))
+	@echo "Installing the packages of requirements.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.sim: $(VENV)/.site requirements-sim.txt
+	@echo "Installing the packages of the simulator"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-sim.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.sim requirements-dev.txt
+	@echo "Installing the packages of the tests"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Renews the locks from the .in files (needs `pip install uv` once).
+lock:
+	for set in requirements requirements-sim requirements-dev; do \
+		uv pip compile $(LOCK_FLAGS) $$set.in -o $$set.txt; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

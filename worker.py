@@ -1,0 +1,109 @@
+"""Job: one shape for every thread of ours, and the clock they share.
+
+Thread: each Worker owns one. Lock: none (an Event and plain stamps). Units: s, monotonic.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """Where the rooms' threads get the time from; decisions never see it, they get `now_s`."""
+
+    def now_s(self) -> float:
+        """Monotonic seconds. Any thread."""
+
+    def wall_s(self) -> float:
+        """Unix seconds for stamps on messages, never for a decision. Any thread."""
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        """Wait until `event` is set or `timeout_s` of this clock's seconds have passed; True if set."""
+
+
+class SystemClock:
+    """The machine's clocks; `speed` makes station time run faster than the clock on the wall (simulation only)."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self._speed = speed
+        self._monotonic_at_start_s = time.monotonic()
+        self._wall_at_start_s = time.time()  # noqa: TID251 - the one place that reads the wall clock
+
+    def now_s(self) -> float:
+        if self._speed == 1.0:
+            return time.monotonic()
+        return self._monotonic_at_start_s + (time.monotonic() - self._monotonic_at_start_s) * self._speed
+
+    def wall_s(self) -> float:
+        if self._speed == 1.0:
+            return time.time()  # noqa: TID251 - the one place that reads the wall clock
+        return self._wall_at_start_s + self.now_s() - self._monotonic_at_start_s
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        return event.wait(max(0.0, timeout_s) / self._speed)
+
+
+class Worker:
+    """A named daemon thread that calls `step(now_s)` again and again until told to stop.
+
+    `step` does all the work and returns the seconds until it wants to run again; `wake()` runs it at once. An exception
+    in `step` ends the thread, is kept in `failure` and reported to `on_failure`: the supervisor in main.py decides.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[float], float],
+        clock: Clock,
+        on_failure: Callable[[str, BaseException], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.failure: BaseException | None = None
+        #: Monotonic time at which the last step ended; the supervisor's sign of life.
+        self.last_step_s = clock.now_s()
+        self._step = step
+        self._clock = clock
+        self._on_failure = on_failure
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError when started twice."""
+        self.last_step_s = self._clock.now_s()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Run the next step now. Any thread."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Ask the thread to end after its present step and wait for it; False when it did not. Any other thread."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                delay_s = self._step(self._clock.now_s())
+                self.last_step_s = self._clock.now_s()
+                self._clock.wait(self._wake, delay_s)
+                self._wake.clear()
+        except BaseException as error:  # the thread ends either way; nobody may miss why
+            self.failure = error
+            log.exception("Thread %s ended by an exception", self.name)
+            if self._on_failure is not None:
+                self._on_failure(self.name, error)
