@@ -1,1 +1,1 @@
-"""Pure decisions: no thread, no lock, no wire, no clock. Everything here may be called from any one thread at a time."""
+"""Pure decisions: no thread, no lock, no wire, no clock. Any one thread at a time may call it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Crosspoint(NamedTuple):
@@ -104,7 +104,7 @@ class ModuleState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModuleStatus:
-    """One module as believed at one moment. `*_at_s`: when the reading arrived; `*_asked_at_s`: when it was requested."""
+    """One module as believed at one moment. `*_at_s`: when the reading came; `*_asked_at_s`: when it was asked for."""
 
     module: int
     state: ModuleState
@@ -209,7 +209,7 @@ class CloseEvidence:
     """The raw readings that the interlock of rule 7.2 judges by itself; nothing in it is anybody's opinion."""
 
     module: ModuleStatus
-    #: rule 7.2: a conducting module of the gun, else told, else the gun's own reading of this session (30 s); None: unknown
+    #: rule 7.2: of a conducting module of the gun, else told, else the gun's own reading (30 s); None: unknown
     bus_voltage_v: float | None
     #: bus_voltage told by the dispenser and fresh; None: not told
     bus_told_v: float | None
@@ -220,3 +220,63 @@ class CloseEvidence:
 def crosspoint_index(gun: int, module: int, module_count: int) -> int:
     """Contact index on the shift registers: (gun-1)*module_count + (module-1)."""
     return (gun - 1) * module_count + (module - 1)
+
+
+# --- what is told to people ---------------------------------------------------------------------------------------
+
+
+class Severity(Enum):
+    WARNING = "warning"  # degraded, heals itself
+    ERROR = "error"  # someone must come
+    CRITICAL = "critical"  # someone must come now
+
+
+class Scope(Enum):
+    MODULE = "module"
+    CROSSPOINT = "crosspoint"
+    GUN = "gun"
+    STATION = "station"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReport:
+    code: str
+    severity: Severity
+    scope: Scope
+    id: str  # m3, g1m3, g2, station
+    active: bool
+    text: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GunReport:
+    gun: int
+    state: GunState
+    demand_kw: float
+    allocated_kw: float
+    delivered_kw: float
+    modules: tuple[int, ...]
+    reason: str  # "CODE sentence", as design.md section 4 asks
+    soc_pct: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StationReport:
+    """All that is published of the station at one moment; a new one is made when something changed."""
+
+    state: StationState
+    guns: tuple[GunReport, ...]
+    power_kw: float
+    site_limit_kw: float | None
+    modules_available: int
+    faults: tuple[FaultReport, ...]  # the active ones
+
+
+class StationCommands(Protocol):
+    """What may be commanded over MQTT or the page. Each lowers what config.ini allows, never raises it. Any thread."""
+
+    def set_site_limit(self, limit_kw: float) -> None: ...
+    def set_max_power(self, gun: int, limit_kw: float) -> None: ...
+    def set_module_enabled(self, module: int, enabled: bool) -> None: ...
+    def reset(self) -> None: ...
