@@ -1,0 +1,206 @@
+"""Job: the catalogue of faults: what can be wrong, how bad it is, what clears it, and what the person on site shall do.
+
+Thread: any one at a time (FaultBook belongs to the control thread). Lock: none. Units: s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from planning.model import FaultReport, Scope, Severity
+
+
+class Latch(Enum):
+    """What ends a fault."""
+
+    CONDITION = "ends by itself when the cause has gone"
+    NEW_STATUS = "ends at the next status that the device tells"
+    PERSON = "ends when a person resets it (or restarts the station at the cabinet)"
+
+
+class FaultCode(Enum):
+    """(severity, scope, latch, sentence). The name is the code on MQTT, in the log and on the page."""
+
+    EMERGENCY_STOP = (
+        Severity.CRITICAL, Scope.STATION, Latch.PERSON,
+        "The emergency stop is pressed or its wire is broken. Make the site safe, release the button, then reset.",
+    )
+    FEEDBACK_INVALID = (
+        Severity.CRITICAL, Scope.STATION, Latch.CONDITION,
+        "The contactor feedback chain cannot be read (test bits wrong). Check supply and plugs of the feedback boards.",
+    )
+    OUTPUT_UNVERIFIED = (
+        Severity.CRITICAL, Scope.STATION, Latch.PERSON,
+        "The coil registers do not hold what was written. Check the cable to the output boards.",
+    )
+    CAN_LINK_DOWN = (
+        Severity.ERROR, Scope.STATION, Latch.CONDITION,
+        "The CAN link to the power modules is down. Check that the link is up and the adapter is plugged in.",
+    )
+    CAN_FAULT = (
+        Severity.ERROR, Scope.STATION, Latch.CONDITION,
+        "No power module answers. Check the CAN cable, its two 120 ohm ends and the supply of the modules.",
+    )
+    CAN_SEND_FAILED = (
+        Severity.WARNING, Scope.STATION, Latch.CONDITION,
+        "Frames could not be put on the CAN bus. Check the bus for a short or a missing end resistor.",
+    )
+    SECOND_CONTROLLER = (
+        Severity.CRITICAL, Scope.STATION, Latch.PERSON,
+        "Another controller commands the modules on this CAN bus. Disconnect it, then reset.",
+    )
+    MODULE_SILENT = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "The module does not answer. Check its CAN plug, address and supply; the others go on.",
+    )
+    MODULE_FAULT = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "The module reports a fault of its own. Look at its display; switch its supply off and on if it stays.",
+    )
+    MODULE_ADDRESS_CONFLICT = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "Two modules answer on one address. Give each module its own address.",
+    )
+    MODULE_RESET = (
+        Severity.WARNING, Scope.MODULE, Latch.CONDITION,
+        "The module restarted by itself while it delivered. It is taken out, checked and used again.",
+    )
+    MODULE_NO_START = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "The module was told ON and did not deliver in time. It is tried again after a pause.",
+    )
+    MODULE_OFF_NOT_CONFIRMED = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "The module did not confirm OFF in time; its contactor opens all the same. Check its CAN plug.",
+    )
+    MATCH_TIMEOUT = (
+        Severity.WARNING, Scope.MODULE, Latch.CONDITION,
+        "The module did not reach the voltage of the gun in time. It is tried again after a pause.",
+    )
+    CONTACTOR_STUCK_OPEN = (
+        Severity.ERROR, Scope.CROSSPOINT, Latch.PERSON,
+        "The contactor did not close, twice. Check coil, driver and feedback wire, then reset.",
+    )
+    CONTACTOR_WELDED = (
+        Severity.CRITICAL, Scope.CROSSPOINT, Latch.PERSON,
+        "The contactor did not open. It is welded or its feedback is broken: replace it, then reset.",
+    )
+    CONTACTOR_DROPPED = (
+        Severity.ERROR, Scope.CROSSPOINT, Latch.PERSON,
+        "The contactor opened without being told. Check its coil supply and feedback wire, then reset.",
+    )
+    CONTACTOR_CLOSED_ALONE = (
+        Severity.CRITICAL, Scope.CROSSPOINT, Latch.PERSON,
+        "The contactor closed without being told. Check driver and coil wiring, then reset.",
+    )
+    CLOSE_REFUSED = (
+        Severity.WARNING, Scope.CROSSPOINT, Latch.CONDITION,
+        "The interlock did not allow the contactor to close in time. It is tried again after a pause.",
+    )
+    LOAD_BREAK = (
+        Severity.WARNING, Scope.CROSSPOINT, Latch.CONDITION,
+        "The contactor had to open under load. Its life is shorter for it; check it at the next service.",
+    )
+    GUN_FAULT = (
+        Severity.ERROR, Scope.GUN, Latch.CONDITION,
+        "The dispenser reports a fault of this gun or its car. Look at the dispenser.",
+    )
+    GUN_UNPLUGGED_LIVE = (
+        Severity.CRITICAL, Scope.GUN, Latch.NEW_STATUS,
+        "The dispenser says that no car is there while current flows. The gun was switched off at once.",
+    )
+    GUN_OVER_LIMIT = (
+        Severity.CRITICAL, Scope.GUN, Latch.NEW_STATUS,
+        "The modules deliver more than they were told. The gun was stopped; check the type of the modules.",
+    )
+    GUN_SILENT = (
+        Severity.WARNING, Scope.GUN, Latch.CONDITION,
+        "The dispenser has not repeated its values in time. Its demand went to 0; check its network.",
+    )
+    GUN_NO_LOAD = (
+        Severity.WARNING, Scope.GUN, Latch.CONDITION,
+        "The car takes no current. Tried again after a minute or at a new status.",
+    )
+    GUN_LOCKED_WELD = (
+        Severity.ERROR, Scope.GUN, Latch.PERSON,
+        "A welded contactor keeps this gun joined to a module. The gun is locked after its session.",
+    )
+
+    @property
+    def severity(self) -> Severity:
+        severity: Severity = self.value[0]
+        return severity
+
+    @property
+    def scope(self) -> Scope:
+        scope: Scope = self.value[1]
+        return scope
+
+    @property
+    def latch(self) -> Latch:
+        latch: Latch = self.value[2]
+        return latch
+
+    @property
+    def sentence(self) -> str:
+        sentence: str = self.value[3]
+        return sentence
+
+
+@dataclass(frozen=True, slots=True)
+class FaultKey:
+    code: FaultCode
+    id: str  # m3, g1m3, g2, station
+
+
+class FaultBook:
+    """Which faults stand, since when. The one place where a fault is raised and cleared. Control thread."""
+
+    def __init__(self) -> None:
+        self._active: dict[FaultKey, FaultReport] = {}
+        self._news: list[FaultReport] = []
+
+    def raise_fault(self, code: FaultCode, where: str, now_s: float, detail: str = "") -> bool:
+        """Raise a fault; True when it is new. `detail`: figures for the person, put behind the sentence."""
+        key = FaultKey(code, where)
+        if key in self._active:
+            return False
+        text = f"{code.sentence} ({detail})" if detail else code.sentence
+        report = FaultReport(code.name, code.severity, code.scope, where, True, text, now_s)
+        self._active[key] = report
+        self._news.append(report)
+        return True
+
+    def clear(self, code: FaultCode, where: str, now_s: float) -> bool:
+        """End a fault; True when it stood."""
+        report = self._active.pop(FaultKey(code, where), None)
+        if report is None:
+            return False
+        self._news.append(
+            FaultReport(report.code, report.severity, report.scope, report.id, False, report.text, report.since_s)
+        )
+        return True
+
+    def set(self, code: FaultCode, where: str, present: bool, now_s: float) -> bool:
+        """Raise or clear by a condition; True when something changed."""
+        return self.raise_fault(code, where, now_s) if present else self.clear(code, where, now_s)
+
+    def clear_by_person(self, now_s: float) -> None:
+        """End all that only a person may end."""
+        for key in [key for key in self._active if key.code.latch is Latch.PERSON]:
+            self.clear(key.code, key.id, now_s)
+
+    def stands(self, code: FaultCode, where: str) -> bool:
+        return FaultKey(code, where) in self._active
+
+    @property
+    def active(self) -> tuple[FaultReport, ...]:
+        return tuple(self._active.values())
+
+    def take_news(self) -> list[FaultReport]:
+        """What was raised or cleared since the last call, in order."""
+        if not self._news:
+            return []
+        news, self._news = self._news, []
+        return news
