@@ -1,0 +1,196 @@
+"""Job: the cabinet's wires as a small memory-mapped file between a controller process and a plant process.
+
+Thread: one on each side. Lock: none: every fact is one aligned 8-byte word that only one side writes, and a word is
+read and written whole, so no image is ever seen half old and half new. Units: ns (monotonic), BCM pin numbers.
+
+The file outlives the controller: killed without a chance to clean up, it leaves its outputs as they were, as a Pi does.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from planning.settings import Gpio, GpioDriver
+from simulator.chips import CHAIN_BITS, CHAIN_MASK
+from simulator.gpio_face import SimulatedGpio
+
+FILE_NAME = "gpio.shm"
+_MAGIC = 0x5345_5645_4731_0001  # the last half is the version of this layout
+_WORDS = 32
+_FLAG = 1 << 63
+
+# Written once by the plant.
+_WORD_MAGIC = 0
+_WORD_GUN_COUNT = 1
+_WORD_MODULE_COUNT = 2
+_WORD_FIRST_PIN = 3
+_PINS = (
+    "data_pin",
+    "clock_pin",
+    "latch_pin",
+    "output_enable_pin",
+    "feedback_load_pin",
+    "feedback_clock_pin",
+    "feedback_data_pin",
+    "emergency_stop_pin",
+    "heartbeat_pin",
+    "readback_pin",
+)
+_NO_PIN = 255
+# Written by the controller.
+_WORD_OUTPUTS = 16  # bits 0-55: latched image; bit 63: output enable is low
+_WORD_HEARTBEAT_EDGES = 17
+_WORD_HEARTBEAT_NS = 18  # 0: no edge yet
+_WORD_CONTROLLER_PID = 19
+# Written by the plant.
+_WORD_INPUTS = 24  # bits 0-55: feedback inputs; bit 63: emergency stop loop is closed
+
+
+class PlantSide:
+    """The plant's view of the cabinet: a `gpio_face.FarEnd` whose chips live in the controller's process."""
+
+    def __init__(self, folder: Path, pins: Gpio, gun_count: int = 6, module_count: int = 9, seed: int = 0) -> None:
+        """Make `folder`/gpio.shm anew, with chips as they power up: random latches (by `seed`), outputs disabled.
+
+        Raises ValueError when `pins` names the direct wiring, which this file does not carry.
+        """
+        if pins.driver is not GpioDriver.SHIFT_REGISTER:
+            raise ValueError("The plant in its own process serves driver = shift_register only")
+        fresh = folder / f"{FILE_NAME}.new"
+        fresh.write_bytes(bytes(_WORDS * 8))
+        self._words = _open(fresh)
+        self._words[_WORD_GUN_COUNT] = gun_count
+        self._words[_WORD_MODULE_COUNT] = module_count
+        for word, name in enumerate(_PINS, _WORD_FIRST_PIN):
+            pin = getattr(pins, name)
+            self._words[word] = _NO_PIN if pin is None else pin
+        self._words[_WORD_OUTPUTS] = random.Random(seed).getrandbits(CHAIN_BITS)
+        self._words[_WORD_INPUTS] = _FLAG
+        self._words[_WORD_MAGIC] = _MAGIC
+        fresh.replace(folder / FILE_NAME)  # whole at once: no controller can map half of it
+
+    @property
+    def coils(self) -> int:
+        """Coils that have current now; 0 while output enable is high."""
+        outputs = self._words[_WORD_OUTPUTS]
+        return outputs & CHAIN_MASK if outputs & _FLAG else 0
+
+    @property
+    def coil_image_latched(self) -> int:
+        return self._words[_WORD_OUTPUTS] & CHAIN_MASK
+
+    @property
+    def output_enabled(self) -> bool:
+        return bool(self._words[_WORD_OUTPUTS] & _FLAG)
+
+    @property
+    def heartbeat_edges(self) -> int:
+        return self._words[_WORD_HEARTBEAT_EDGES]
+
+    @property
+    def last_heartbeat_edge_s(self) -> float | None:
+        """Monotonic seconds (the clock is the machine's, so both processes mean the same); None before the first."""
+        edge_ns = self._words[_WORD_HEARTBEAT_NS]
+        return edge_ns / 1e9 if edge_ns else None
+
+    @property
+    def controller_pid(self) -> int | None:
+        """The process that drove the pins last, alive or not."""
+        return self._words[_WORD_CONTROLLER_PID] or None
+
+    @property
+    def feedback_inputs(self) -> int:
+        """Bit i = feedback input i is high: not proven open."""
+        return self._words[_WORD_INPUTS] & CHAIN_MASK
+
+    @feedback_inputs.setter
+    def feedback_inputs(self, inputs: int) -> None:
+        self._words[_WORD_INPUTS] = self._words[_WORD_INPUTS] & _FLAG | inputs & CHAIN_MASK
+
+    @property
+    def emergency_stop_healthy(self) -> bool:
+        return bool(self._words[_WORD_INPUTS] & _FLAG)
+
+    @emergency_stop_healthy.setter
+    def emergency_stop_healthy(self, healthy: bool) -> None:
+        self._words[_WORD_INPUTS] = self._words[_WORD_INPUTS] & CHAIN_MASK | (_FLAG if healthy else 0)
+
+
+class ControllerSide:
+    """The chips' view: they tell what they drive and ask what comes in."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder`/gpio.shm. Raises RuntimeError when no plant made one there."""
+        path = folder / FILE_NAME
+        try:
+            self._words = _open(path)
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"No simulated station at {path} ({error}); `python -m simulator --serve`?") from None
+        if self._words[_WORD_MAGIC] != _MAGIC:
+            raise RuntimeError(f"{path} was made by another version: start `python -m simulator --serve` anew")
+        self.gun_count = self._words[_WORD_GUN_COUNT]
+        self.module_count = self._words[_WORD_MODULE_COUNT]
+
+    def pins(self) -> Gpio:
+        """The wiring that the plant was started with."""
+        numbers = {name: self._words[word] for word, name in enumerate(_PINS, _WORD_FIRST_PIN)}
+        readback_pin = numbers.pop("readback_pin")
+        return Gpio(**numbers, readback_pin=None if readback_pin == _NO_PIN else readback_pin)  # type: ignore[arg-type]
+
+    def outputs(self) -> tuple[int, bool]:
+        """Latched image, and whether the outputs are enabled: what the controller before this one left behind."""
+        outputs = self._words[_WORD_OUTPUTS]
+        return outputs & CHAIN_MASK, bool(outputs & _FLAG)
+
+    def set_outputs(self, latched: int, enabled: bool) -> None:
+        self._words[_WORD_OUTPUTS] = latched | (_FLAG if enabled else 0)
+
+    def count_heartbeat_edge(self) -> None:
+        self._words[_WORD_HEARTBEAT_NS] = time.monotonic_ns()
+        self._words[_WORD_HEARTBEAT_EDGES] += 1
+
+    def claim(self) -> None:
+        """Tell the plant which process drives the pins."""
+        self._words[_WORD_CONTROLLER_PID] = os.getpid()
+
+    def inputs(self) -> int:
+        return self._words[_WORD_INPUTS]
+
+    def emergency_stop_healthy(self) -> bool:
+        return bool(self._words[_WORD_INPUTS] & _FLAG)
+
+
+class SharedGpio(SimulatedGpio):
+    """SimulatedGpio whose far end is another process. Edges of inputs are not delivered: the plant cannot call us."""
+
+    def __init__(self, side: ControllerSide, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._side = side
+        super().__init__(side.pins(), now_s, side.gun_count, side.module_count)
+        if self.output_chain is not None:
+            self.output_chain.restore(*side.outputs())
+
+    def setmode(self, mode: int) -> None:
+        super().setmode(mode)
+        self._side.claim()
+
+    def _read_feedback_inputs(self) -> int:
+        return self._side.inputs()
+
+    def _read_emergency_stop(self) -> int:
+        return 1 if self._side.emergency_stop_healthy() else 0
+
+    def _on_outputs(self) -> None:
+        self._side.set_outputs(self.coil_image_latched, self.output_enabled)
+
+    def _on_heartbeat_edge(self) -> None:
+        self._side.count_heartbeat_edge()
+
+
+def _open(path: Path) -> memoryview:
+    with path.open("r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), _WORDS * 8)).cast("Q")
