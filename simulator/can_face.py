@@ -1,0 +1,187 @@
+"""Job: the wire between controller and modules: bus timing, an in-memory bus for virtual time, python-can's virtual
+bus.
+
+Thread: WireBus none (the caller's), VirtualCanFace one of its own. Lock: none; `answer` locks if the plant is shared.
+Units: s. At 125 kbit/s an extended frame with 8 bytes takes 1.05 to 1.28 ms.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+
+import can
+
+from simulator.module_wire import Reply
+
+log = logging.getLogger(__name__)
+
+FRAME_S = 0.0012
+#: ModuleWire.answer, or a function around it that locks the plant.
+Answer = Callable[[int, bytes, float], list[Reply]]
+#: Told of each frame on the wire: time, identifier, data, True if a controller sent it.
+FrameLog = Callable[[float, int, bytes, bool], None]
+
+
+class Line:
+    """The bus as a queue of one: one frame at a time, replies in the order in which they became ready."""
+
+    def __init__(self) -> None:
+        self._free_at_s = float("-inf")
+        self._ready: list[tuple[float, int, int, bytes]] = []
+        self._count = 0  # keeps frames that became ready together in the order they were queued
+
+    def occupy(self, now_s: float) -> float:
+        """Send a frame as soon as the bus is free; the time at which everybody has it."""
+        self._free_at_s = max(self._free_at_s, now_s) + FRAME_S
+        return self._free_at_s
+
+    def queue(self, heard_at_s: float, replies: Iterable[Reply]) -> None:
+        """Take the modules' replies to a frame that they heard at `heard_at_s`."""
+        for delay_s, can_id, data in replies:
+            self._count += 1
+            heappush(self._ready, (heard_at_s + delay_s, self._count, can_id, data))
+
+    def next_end_s(self) -> float:
+        """When the next reply will have been sent; infinite when none waits."""
+        return max(self._ready[0][0], self._free_at_s) + FRAME_S if self._ready else float("inf")
+
+    def pop(self, now_s: float) -> tuple[float, int, bytes] | None:
+        """The next reply that is complete by `now_s`: (time, identifier, data)."""
+        if not self._ready:
+            return None
+        end_s = self.next_end_s()
+        if end_s > now_s:
+            return None
+        self._free_at_s = end_s
+        _, _, can_id, data = heappop(self._ready)
+        return end_s, can_id, data
+
+    def clear(self) -> None:
+        """Forget what waits (the link broke)."""
+        self._ready.clear()
+
+
+class WireBus(can.BusABC):
+    """A python-can bus in memory: `recv` never waits, and time is what `now_s()` says. The order is always the same.
+
+    Hooks: `down` (every call raises), `refuse_sends` (so many sends raise ENOBUFS), `lose_sends` (so many vanish),
+    `inject` (a frame from nowhere), `cut` (frames pass in neither direction, and nobody is told).
+    """
+
+    def __init__(self, answer: Answer, now_s: Callable[[], float], on_frame: FrameLog | None = None) -> None:
+        super().__init__(channel="wire")
+        self.down = False
+        self.cut = False
+        self.refuse_sends = 0
+        self.lose_sends = 0
+        self.sent = 0
+        self._answer = answer
+        self._now_s = now_s
+        self._on_frame = on_frame
+        self._line = Line()
+        self._injected: deque[can.Message] = deque()
+
+    def send(self, msg: can.Message, timeout: float | None = None) -> None:
+        """Put a frame on the wire; the modules have it when the bus got round to it."""
+        del timeout
+        self._check_up()
+        if self.refuse_sends > 0:
+            self.refuse_sends -= 1
+            raise can.CanOperationError("No buffer space available", errno.ENOBUFS)
+        if self.lose_sends > 0:
+            self.lose_sends -= 1
+            return
+        self.sent += 1
+        now_s = self._now_s()
+        heard_at_s = self._line.occupy(now_s)
+        if self._on_frame is not None:
+            self._on_frame(now_s, msg.arbitration_id, bytes(msg.data), True)
+        if not self.cut and _is_plain(msg):
+            self._line.queue(heard_at_s, self._answer(msg.arbitration_id, bytes(msg.data), now_s))
+
+    def recv(self, timeout: float | None = None) -> can.Message | None:
+        """The next frame that has arrived by now, or None at once whatever the timeout."""
+        del timeout
+        self._check_up()
+        if self._injected:
+            return self._injected.popleft()
+        frame = None if self.cut else self._line.pop(self._now_s())
+        if frame is None:
+            return None
+        at_s, can_id, data = frame
+        if self._on_frame is not None:
+            self._on_frame(at_s, can_id, data, False)
+        return _message(at_s, can_id, data)
+
+    def inject(self, msg: can.Message) -> None:
+        """Let any frame arrive: foreign, malformed, an error frame."""
+        self._injected.append(msg)
+
+    def next_arrival_s(self) -> float:
+        """When the next frame will be there; infinite when none is on its way (for loops in virtual time)."""
+        return float("-inf") if self._injected else self._line.next_end_s()
+
+    def _check_up(self) -> None:
+        if self.down:
+            self._line.clear()
+            raise can.CanOperationError("Network is down", errno.ENETDOWN)
+
+
+class VirtualCanFace:
+    """Serves the modules on python-can's `virtual` interface, for a controller in this same process."""
+
+    def __init__(
+        self, answer: Answer, channel: str, now_s: Callable[[], float] = time.monotonic, speed: float = 1.0
+    ) -> None:
+        """`now_s` and `speed`: station time, and how many of its seconds pass in one on the wall."""
+        self.failure: BaseException | None = None
+        self._answer = answer
+        self._now_s = now_s
+        self._speed = speed
+        self._line = Line()
+        self._bus: can.BusABC = can.Bus(interface="virtual", channel=channel)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="simulated-can", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """End the thread and leave the bus; False when the thread did not end in time."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        self._bus.shutdown()
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._round()
+        except BaseException as error:
+            self.failure = error
+            log.exception("The simulated modules left the CAN bus")
+
+    def _round(self) -> None:
+        wait_s = (self._line.next_end_s() - self._now_s()) / self._speed
+        message = self._bus.recv(timeout=min(max(0.0, wait_s), 0.05))
+        now_s = self._now_s()
+        if message is not None and _is_plain(message):
+            heard_at_s = self._line.occupy(now_s)
+            self._line.queue(heard_at_s, self._answer(message.arbitration_id, bytes(message.data), now_s))
+        while (frame := self._line.pop(now_s)) is not None:
+            self._bus.send(_message(*frame))
+
+
+def _is_plain(message: can.Message) -> bool:
+    return message.is_extended_id and not message.is_error_frame and not message.is_remote_frame
+
+
+def _message(at_s: float, can_id: int, data: bytes) -> can.Message:
+    return can.Message(timestamp=at_s, arbitration_id=can_id, is_extended_id=True, data=data)
