@@ -1,0 +1,375 @@
+"""Job: the deterministic core: recorded inputs in, allocation and contactor commands out, and the replay of a record.
+
+Thread: control (or any one at a time). Lock: none. Units: kW, %, ms since the start of the record.
+
+The inputs are one flat list of `key=value`; each run of the core is one record: the time and what changed since
+the last run. It runs when an input changed or a timer of its own is due, never otherwise: the records alone repeat it.
+
+    g3d demand kW          g3s vehicle status      g3o SOC %            g3p a voltage is told (precharge)
+    g3e electrical limit, whole kW (none: -1)      g3c commanded limit kW (none: -1)
+    g3b why the gun may get nothing ('' = it may)  g3f GunFact bits
+    m4a available, whole kW (0: nothing new)       m4h operating hours  m4f Fact bits
+    x3.4 ContactState      site DC budget kW (none: -1)                 reset counts the resets by a person
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from planning.allocation import allocate
+from planning.faults import FaultCode
+from planning.model import ContactState, VehicleStatus
+from planning.reasons import ReasonCode
+from planning.request import Allocation, AllocationLimits, Assignment, GunRequest, ModuleOffer, TargetBound
+from planning.settings import Settings
+from planning.transition import (
+    COMMANDS,
+    OUT_OF_SERVICE,
+    Duty,
+    GunFact,
+    SequenceEvent,
+    Sequencer,
+    Stage,
+    Times,
+)
+
+Value = int | float | str
+
+#: What a gun asks for counts only in these states.
+_ASKING = frozenset({VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING})
+#: A contactor that is closed without being told to.
+_ALONE = frozenset({ContactState.INTRUDER, ContactState.OPEN_FAILED})
+#: Rows chained in one run: order, confirmation and the next order may fall together, no more.
+_CHAIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one run of the core decided."""
+
+    at_ms: int
+    allocation: Allocation
+    targets_kw: tuple[float, ...]  # index gun - 1: the least of demand and limits, without the site's share
+    seats: tuple[tuple[Stage, int], ...]  # index module - 1: (stage, gun)
+    coils: int  # bit of each crosspoint whose coil shall be on
+    events: tuple[SequenceEvent, ...]
+
+    def duty(self, module: int) -> Duty:
+        return COMMANDS[self.seats[module - 1][0]][1]
+
+    def line(self) -> str:
+        """Canonical text: equal decisions give equal bytes."""
+        guns = " ".join(
+            f"g{g.gun}={','.join(map(str, g.modules)) or '-'}:{g.allocated_kw:.3f}:{g.reason.code.value}"
+            for g in self.allocation.guns
+        )
+        seats = " ".join(f"{stage.name}@{gun}" for stage, gun in self.seats)
+        return f"{self.at_ms} {guns} | {seats} | {self.coils:014x}"
+
+
+@dataclass(slots=True)
+class _GunMemory:
+    session_since_ms: int | None = None
+    waiting_since_ms: int | None = None
+    welded: bool = False
+    locked: bool = False
+
+
+@dataclass(slots=True)
+class _Memory:
+    guns: dict[int, _GunMemory]
+    #: crosspoints that stay as they are until a person resets
+    out_of_service: dict[tuple[int, int], FaultCode] = field(default_factory=dict)
+    #: guns under an emergency order of the core's own (a contactor closed alone)
+    emergency: set[int] = field(default_factory=set)
+    resets: int = 0
+
+
+class DecisionCore:
+    """Allocation and switching sequence over the recorded inputs."""
+
+    def __init__(self, settings: Settings) -> None:
+        general, safety = settings.general, settings.safety
+        self._settings = settings
+        self._guns = range(1, general.gun_count + 1)
+        self._modules = range(1, general.module_count + 1)
+        self._inputs: dict[str, Value] = {}
+        self._changes: list[str] = []
+        self._assignment = Assignment()
+        self._memory = _Memory({gun: _GunMemory() for gun in self._guns})
+        self._due_ms: int | None = None
+        self._allocation: Allocation | None = None
+        self._targets_kw: tuple[float, ...] = ()
+        self._allocation_stale = True
+        self.sequencer = Sequencer(
+            general.module_count,
+            Times(
+                open_wait_ms=round(safety.open_wait_s * 1000),
+                open_anyway_ms=round(safety.open_anyway_s * 1000),
+                emergency_open_ms=round(safety.emergency_open_s * 1000),
+                close_retry_delay_ms=round(safety.close_retry_delay_s * 1000),
+            ),
+        )
+        for key, value in self._defaults():
+            self._inputs[key] = value
+
+    def _defaults(self) -> Iterator[tuple[str, Value]]:
+        for gun in self._guns:
+            yield f"g{gun}d", 0.0
+            yield f"g{gun}s", VehicleStatus.NEVER_TOLD.name
+            yield f"g{gun}o", -1.0
+            yield f"g{gun}p", 0
+            yield f"g{gun}e", -1
+            yield f"g{gun}c", -1.0
+            yield f"g{gun}b", ""
+            yield f"g{gun}f", 0
+            for module in self._modules:
+                yield f"x{gun}.{module}", ContactState.OPEN.value
+        for module in self._modules:
+            yield f"m{module}a", 0
+            yield f"m{module}h", 0
+            yield f"m{module}f", 0
+        yield "site", -1.0
+        yield "reset", 0
+
+    # --- inputs ---------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Value) -> None:
+        """Set an input; only a change counts and is recorded."""
+        if self._inputs[key] != value:
+            self._inputs[key] = value
+            self._changes.append(key)
+            # facts and contact states move the sequence, everything else the allocation
+            if key[0] not in "x" and not key.endswith("f"):
+                self._allocation_stale = True
+
+    def due(self, now_ms: int) -> bool:
+        return bool(self._changes) or (self._due_ms is not None and now_ms >= self._due_ms)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When one of the core's own timers is due."""
+        return self._due_ms
+
+    def number(self, key: str) -> float:
+        value = self._inputs[key]
+        assert not isinstance(value, str)
+        return value
+
+    # --- the run --------------------------------------------------------------------------------------------------
+
+    def step(self, now_ms: int) -> tuple[str, Decision]:
+        """Run once; returns the record of the inputs and the decision."""
+        record = self._record(now_ms)
+        self._reset(now_ms)
+        events = self._contacts_alone(now_ms)
+        allocation = self._allocate(now_ms)
+        events += self._sequence(now_ms, allocation)
+        if self._allocation_stale:
+            allocation = self._allocate(now_ms)
+            events += self._sequence(now_ms, allocation)
+        dues = (allocation.next_due_ms, self.sequencer.next_due_ms(now_ms))
+        self._due_ms = min((due for due in dues if due is not None), default=None)
+        seats = tuple((seat.stage, seat.gun) for seat in self.sequencer.seats)
+        return record, Decision(now_ms, allocation, self._targets_kw, seats, self._coils(), tuple(events))
+
+    def _record(self, now_ms: int) -> str:
+        changes = " ".join(f"{key}={self._inputs[key]}" for key in dict.fromkeys(self._changes))
+        self._changes.clear()
+        return f"{now_ms} {changes}".rstrip()
+
+    def _reset(self, now_ms: int) -> None:
+        resets = int(self.number("reset"))
+        if resets == self._memory.resets:
+            return
+        self._memory.resets = resets
+        self.sequencer.release(self._contact, now_ms)
+        still = {(seat.gun, seat.module) for seat in self.sequencer.seats if seat.stage is Stage.WELDED}
+        self._memory.out_of_service = {x: c for x, c in self._memory.out_of_service.items() if x in still}
+        for gun, memory in self._memory.guns.items():
+            memory.welded = memory.locked = any(gun == g for g, _ in still)
+
+    # --- allocation -----------------------------------------------------------------------------------------------
+
+    def _allocate(self, now_ms: int) -> Allocation:
+        due_ms = self._allocation.next_due_ms if self._allocation is not None else None
+        if self._allocation is not None and not self._allocation_stale and not (due_ms and now_ms >= due_ms):
+            return self._allocation
+        self._allocation_stale = False
+        guns = [self._request(gun, now_ms) for gun in self._guns]
+        offers = [self._offer(module) for module in self._modules]
+        rule = self._settings.allocation.priority
+        allocation = allocate(guns, offers, self._assignment, rule, self._limits(), now_ms)
+        self._assignment, self._allocation = allocation.assignment, allocation
+        self._targets_kw = tuple(request.target_kw for request in guns)
+        return allocation
+
+    def _limits(self) -> AllocationLimits:
+        chosen, general = self._settings.allocation, self._settings.general
+        site_kw = self.number("site")
+        return AllocationLimits(
+            module_capacity_kw=general.module_power_capacity_kw,
+            max_modules_per_gun=general.max_modules_per_gun,
+            min_modules_per_gun=chosen.min_modules_per_gun,
+            priority_hysteresis_pct=chosen.priority_hysteresis_pct,
+            release_delay_ms=round(chosen.release_delay_s * 1000),
+            step_margin_kw=chosen.step_margin_kw,
+            move_dwell_ms=round(chosen.move_dwell_s * 1000),
+            rotation_period_ms=round(chosen.rotation_period_s * 1000),
+            site_budget_kw=None if site_kw < 0 else site_kw,
+            gun_priority=chosen.gun_priority,
+        )
+
+    def _request(self, gun: int, now_ms: int) -> GunRequest:
+        status = VehicleStatus[str(self._inputs[f"g{gun}s"])]
+        asking = status in _ASKING
+        demand_kw = self.number(f"g{gun}d") if asking else 0.0
+        precharge = asking and demand_kw == 0.0 and self.number(f"g{gun}p") > 0
+        limits = [
+            (demand_kw, TargetBound.DEMAND),
+            (self._settings.power_limits.gun_max_power_kw[gun], TargetBound.GUN_LIMIT),
+            (self.number(f"g{gun}c"), TargetBound.COMMAND_LIMIT),
+            (self.number(f"g{gun}e"), TargetBound.CURRENT_LIMIT),
+        ]
+        target_kw, reason = min(((kw, why) for kw, why in limits if kw >= 0), key=lambda limit: limit[0])
+        memory = self._remember(gun, demand_kw > 0 or precharge, now_ms)
+        soc_pct = self.number(f"g{gun}o")
+        return GunRequest(
+            gun=gun,
+            demand_kw=demand_kw,
+            target_kw=target_kw,
+            limit_reason=reason,
+            soc_pct=None if soc_pct < 0 else soc_pct,
+            session_since_ms=memory.session_since_ms or 0,
+            waiting_since_ms=memory.waiting_since_ms,
+            precharge_only=precharge,
+            blocked_reason=self._blocked(gun),
+        )
+
+    def _remember(self, gun: int, wanting: bool, now_ms: int) -> _GunMemory:
+        memory = self._memory.guns[gun]
+        if not wanting:
+            memory.session_since_ms = memory.waiting_since_ms = None
+            memory.locked = memory.locked or memory.welded
+        else:
+            memory.session_since_ms = now_ms if memory.session_since_ms is None else memory.session_since_ms
+            if self._assignment.modules_of(gun):
+                memory.waiting_since_ms = None
+            elif memory.waiting_since_ms is None:
+                memory.waiting_since_ms = now_ms
+        return memory
+
+    def _blocked(self, gun: int) -> ReasonCode | None:
+        told = str(self._inputs[f"g{gun}b"])
+        if told:
+            return ReasonCode[told]
+        if gun in self._memory.emergency:
+            return ReasonCode.FAULT
+        return ReasonCode.WELD_LOCKED if self._memory.guns[gun].locked else None
+
+    def _offer(self, module: int) -> ModuleOffer:
+        seat = self.sequencer.seats[module - 1]
+        marks = {gun: code for (gun, m), code in self._memory.out_of_service.items() if m == module}
+        # one that did not close may be closed all the same: its module serves that gun (it cannot) or nobody
+        stuck = any(code is FaultCode.CONTACTOR_STUCK_OPEN for code in marks.values())
+        welded = seat.stage is Stage.WELDED
+        allowed = frozenset({seat.gun}) if welded else frozenset(g for g in self._guns if g not in marks)
+        return ModuleOffer(
+            module=module,
+            available_kw=0 if stuck else int(self.number(f"m{module}a")),
+            hours=self.number(f"m{module}h"),
+            guns_allowed=allowed,
+            pinned_gun=seat.gun if welded else None,
+            busy_until_ready=seat.stage not in (Stage.FREE, Stage.SERVE),
+        )
+
+    # --- switching ------------------------------------------------------------------------------------------------
+
+    def _contact(self, gun: int, module: int) -> ContactState:
+        return ContactState(self._inputs[f"x{gun}.{module}"])
+
+    def _contacts_alone(self, now_ms: int) -> list[SequenceEvent]:
+        """A contactor closed alone: emergency order for every gun of its module, then the module is pinned."""
+        events = []
+        for gun in self._guns:
+            for module in self._modules:
+                if self._contact(gun, module) in _ALONE:
+                    event = self._contact_alone(gun, module, now_ms)
+                    events += [event] if event else []
+        self._memory.emergency = {gun for gun in self._memory.emergency if self._on_bus(gun)}
+        return events
+
+    def _contact_alone(self, gun: int, module: int, now_ms: int) -> SequenceEvent | None:
+        seat = self.sequencer.seats[module - 1]
+        # the table itself deals with the crosspoint of the seat
+        if (gun, module) in self._memory.out_of_service or seat.gun == gun:
+            return None
+        self._memory.emergency |= {gun, seat.gun} - {0}
+        self._allocation_stale = True
+        if seat.stage is not Stage.FREE:
+            return None
+        alone = self._contact(gun, module) is ContactState.INTRUDER
+        code = FaultCode.CONTACTOR_CLOSED_ALONE if alone else FaultCode.CONTACTOR_WELDED
+        self.sequencer.weld(module, gun, now_ms)
+        self._mark(gun, module, code)
+        self._memory.guns[gun].locked = True
+        return SequenceEvent(module, gun, Stage.FREE, Stage.WELDED, code)
+
+    def _on_bus(self, gun: int) -> bool:
+        idle = (Stage.FREE, Stage.WELDED)
+        return any(seat.gun == gun and seat.stage not in idle for seat in self.sequencer.seats)
+
+    def _mark(self, gun: int, module: int, code: FaultCode) -> None:
+        self._memory.out_of_service[(gun, module)] = code
+        if code in (FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_CLOSED_ALONE):
+            self._memory.guns[gun].welded = True
+        self._allocation_stale = True
+
+    def _sequence(self, now_ms: int, allocation: Allocation) -> list[SequenceEvent]:
+        wants = [allocation.assignment.gun_of(module) or 0 for module in self._modules]
+        facts = [int(self.number(f"m{module}f")) for module in self._modules]
+        gun_facts = {gun: int(self.number(f"g{gun}f")) for gun in self._guns}
+        for gun in self._memory.emergency:
+            gun_facts[gun] |= int(GunFact.EMERGENCY)
+        events: list[SequenceEvent] = []
+        for _ in range(_CHAIN):
+            fired = self.sequencer.step(now_ms, wants, self._contact, facts, gun_facts)
+            events += fired
+            for event in fired:
+                if event.fault in OUT_OF_SERVICE:
+                    assert event.fault is not None
+                    self._mark(event.gun, event.module, event.fault)
+                elif Stage.FREE in (event.before, event.after):
+                    self._allocation_stale = True
+            if not fired:
+                break
+        return events
+
+    def _coils(self) -> int:
+        count = len(self._modules)
+        image = 0
+        for seat in self.sequencer.seats:
+            if COMMANDS[seat.stage][0]:
+                image |= 1 << ((seat.gun - 1) * count + seat.module - 1)
+        return image
+
+
+def replay(settings: Settings, records: Iterable[str]) -> Iterator[Decision]:
+    """Repeat the decisions of a record. Raises ValueError with the line when one cannot be read."""
+    core = DecisionCore(settings)
+    for number, record in enumerate(records, 1):
+        try:
+            at, *changes = record.split()
+            for change in changes:
+                key, _, text = change.partition("=")
+                core.put(key, _typed(core, key, text))
+            now_ms = int(at)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"line {number} of the record cannot be read: {record[:80]!r}") from error
+        yield core.step(now_ms)[1]
+
+
+def _typed(core: DecisionCore, key: str, text: str) -> Value:
+    kind = type(core._inputs[key])
+    return kind(text)

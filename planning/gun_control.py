@@ -1,0 +1,144 @@
+"""Job: one gun between its device and its drive: age of what was told, session, emergency, what the drive may have.
+
+Thread: control (or any one at a time). Lock: none. Units: kW, V, A, s (monotonic).
+"""
+
+from __future__ import annotations
+
+import math
+
+from planning.drive import Drive, DriveLimits
+from planning.model import GunSnapshot, GunValues, VehicleStatus
+from planning.settings import Settings
+
+#: A told bus voltage counts for this long: devices repeat what they say at least every 10 s.
+TOLD_FRESH_S = 10.0
+#: Rule 7.2/7.8: a car that is not charging yet gets no more than this (cable check, precharge).
+PRECHARGE_A = 2.0
+#: Above this current "no car" is an emergency (IEC 61851-23 as open implementations cite it: 5 A).
+UNPLUGGED_LIVE_A = 5.0
+#: A lower voltage limit than this runs a module with two ranges in the low one.
+LOW_RANGE_BELOW_V = 480.0
+
+_PRESENT = frozenset({VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING})
+
+
+class GunControl:
+    """What the control thread knows and remembers of one gun."""
+
+    def __init__(self, gun: int, settings: Settings, limits: DriveLimits) -> None:
+        self.gun = gun
+        self.values = GunValues()
+        self.drive = Drive(limits)
+        #: kW that the person or system above allows now; None: no such limit
+        self.commanded_kw: float | None = None
+        #: the device fell silent and its demand is on the way to 0
+        self.silent = False
+        #: no car was told while current flowed
+        self.unplugged_live = False
+        self.told_dead_at_s: float | None = None
+        self._settings = settings
+        self._heard_at_s: float | None = None
+        self._bus_told_at_s: float | None = None
+        self._silent_since_s: float | None = None
+
+    # --- what the device told -------------------------------------------------------------------------------------
+
+    def take(self, snapshot: GunSnapshot, measured_a: float) -> None:
+        """Take over what the gun says now; `measured_a`: what flows to the gun."""
+        before, self.values = self.values.status, snapshot.values
+        self.hear(snapshot)
+        status = self.values.status
+        if status is before:
+            return
+        self.drive.new_status()
+        if status is VehicleStatus.NO_CAR:
+            self.drive.end_session()
+            self.unplugged_live = measured_a > UNPLUGGED_LIVE_A
+        elif status is not VehicleStatus.FAULT:
+            self.unplugged_live = False
+
+    def hear(self, snapshot: GunSnapshot) -> None:
+        """Renew the ages alone: the device repeated what it had said."""
+        self._heard_at_s = snapshot.heard_at_s
+        self._bus_told_at_s = snapshot.bus_voltage_at_s
+        bus_v = snapshot.values.bus_voltage_v
+        if bus_v is not None and bus_v < self._settings.safety.dead_voltage_v:
+            self.told_dead_at_s = self._bus_told_at_s
+
+    def grow_old(self, now_s: float) -> bool:
+        """Watch the age; True at the moment at which the gun's demand is to be forgotten."""
+        timeout_s = self._settings.safety.demand_timeout_s
+        asked = bool(self.values.demand_kw) or bool(self.values.target_voltage_v)
+        old = timeout_s > 0 and self._heard_at_s is not None and now_s - self._heard_at_s > timeout_s
+        if not (old and asked):
+            self.silent = old and self.silent
+            self._silent_since_s = None
+            return False
+        self.silent = True
+        if self._silent_since_s is None:
+            self._silent_since_s = now_s
+        return now_s - self._silent_since_s >= self._settings.safety.demand_ramp_s
+
+    def ramp_down(self, now_s: float) -> float:
+        """1 while the device is heard, falling to 0 within demand_ramp once it is silent."""
+        if self._silent_since_s is None:
+            return 1.0
+        return max(0.0, 1.0 - (now_s - self._silent_since_s) / self._settings.safety.demand_ramp_s)
+
+    # --- what follows from it --------------------------------------------------------------------------------------
+
+    def told_bus_v(self, now_s: float) -> float | None:
+        if self._bus_told_at_s is None or now_s - self._bus_told_at_s > TOLD_FRESH_S:
+            return None
+        return self.values.bus_voltage_v
+
+    @property
+    def present(self) -> bool:
+        """A car may be asking for something."""
+        return self.values.status in _PRESENT
+
+    @property
+    def precharging(self) -> bool:
+        """A voltage is told but no charging yet: 2 A at most."""
+        if not self.present or not self.values.target_voltage_v:
+            return False
+        return not self.values.demand_kw or self.values.status is VehicleStatus.WAITING
+
+    @property
+    def charging(self) -> bool:
+        """Power is asked for now."""
+        asked = self.values.status in (VehicleStatus.CHARGING, VehicleStatus.NEVER_TOLD)
+        return asked and bool(self.values.demand_kw)
+
+    @property
+    def emergency(self) -> bool:
+        """The emergency order stands for this gun alone."""
+        return self.values.status is VehicleStatus.FAULT or self.unplugged_live or self.drive.over_limit
+
+    @property
+    def max_current_a(self) -> float:
+        told_a = self.values.current_limit_a
+        limit_a = self._settings.power_limits.gun_max_current_a[self.gun]
+        return limit_a if told_a is None else min(limit_a, told_a)
+
+    def electrical_limit_kw(self, now_s: float) -> int:
+        """Current limit x bus voltage in whole kW, rounded up (the drive keeps to the exact A); -1: binds nothing."""
+        bus_v = self.drive.bus_v(now_s, self.told_bus_v(now_s)) if self.drive.driving else None
+        if bus_v is None:
+            return -1
+        limit_kw = math.ceil(self.max_current_a * bus_v / 1000.0)
+        return limit_kw if limit_kw < self._settings.power_limits.gun_max_power_kw[self.gun] else -1
+
+    def drive_limits(self, target_kw: float, share_kw: float | None, now_s: float) -> tuple[float, float]:
+        """(kW, A) that the gun may have now, at most."""
+        if self.precharging:
+            return self._settings.general.module_power_capacity_kw, min(PRECHARGE_A, self.max_current_a)
+        limit_kw = target_kw if share_kw is None else min(target_kw, share_kw)
+        return limit_kw * self.ramp_down(now_s), self.max_current_a
+
+    @property
+    def low_range(self) -> bool:
+        """voltage_range = auto: the low range does for this car."""
+        limit_v = self.values.voltage_limit_v
+        return limit_v is not None and limit_v <= LOW_RANGE_BELOW_V

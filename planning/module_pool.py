@@ -1,0 +1,113 @@
+"""Job: which modules may be planned with, and how many whole kW each can give: faults, pauses, hours, derating.
+
+Thread: control (or any one at a time). Lock: none. Units: kW, V, A, h, s (monotonic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from planning.faults import FaultBook, FaultCode
+from planning.model import ModuleState, ModuleStatus
+
+#: A module that did not start is left alone for so long before it is tried again.
+NO_START_PAUSE_S = 60.0
+#: A lower figure counts at once, a higher one only when it is this much higher: noise must not move modules.
+RISE_AT_LEAST_KW = 2
+#: floats: 40 kW are 39.999... after a division
+ROUNDING_KW = 1e-6
+
+#: module state -> the fault it is
+_STATE_FAULTS: Mapping[FaultCode, ModuleState] = {
+    FaultCode.MODULE_SILENT: ModuleState.SILENT,
+    FaultCode.MODULE_FAULT: ModuleState.FAULT,
+    FaultCode.MODULE_ADDRESS_CONFLICT: ModuleState.REFUSED,
+}
+_USABLE = frozenset({ModuleState.OFF, ModuleState.ON})
+
+
+class ModulePool:
+    """Keeps what the readings alone do not say: pauses, resets seen, commands, hours."""
+
+    def __init__(self, module_count: int, capacity_kw: float, module_a: float, faults: FaultBook) -> None:
+        self._capacity_kw = capacity_kw
+        self._module_a = module_a
+        self._faults = faults
+        self._enabled = [True] * module_count
+        self._hours = [0.0] * module_count
+        self._resets = [0] * module_count
+        self._requalify: set[int] = set()
+        self._paused_until_s: dict[int, float] = {}
+        self._planned_kw = [0] * module_count
+        self._looked_at_s: float | None = None
+
+    @property
+    def hours(self) -> tuple[float, ...]:
+        return tuple(self._hours)
+
+    def set_hours(self, hours: Sequence[float]) -> None:
+        """Take over the operating hours that were kept."""
+        self._hours = list(hours)
+
+    def set_enabled(self, module: int, enabled: bool) -> None:
+        self._enabled[module - 1] = enabled
+
+    def pause(self, module: int, now_s: float) -> None:
+        """The module did not start: leave it alone for a while."""
+        self._paused_until_s[module] = now_s + NO_START_PAUSE_S
+        self._faults.raise_fault(FaultCode.MODULE_NO_START, f"m{module}", now_s)
+
+    def look(self, modules: Sequence[ModuleStatus], now_s: float) -> None:
+        """Take new readings: hours, resets, faults."""
+        elapsed_h = 0.0 if self._looked_at_s is None else (now_s - self._looked_at_s) / 3600.0
+        self._looked_at_s = now_s
+        for status in modules:
+            index = status.module - 1
+            if status.on:
+                self._hours[index] += elapsed_h
+            if status.resets > self._resets[index]:
+                self._resets[index] = status.resets
+                self._requalify.add(status.module)
+                self._faults.raise_fault(FaultCode.MODULE_RESET, f"m{status.module}", now_s)
+            self._look_at_state(status, now_s)
+        for module in [m for m, until_s in self._paused_until_s.items() if now_s >= until_s]:
+            del self._paused_until_s[module]
+            self._faults.clear(FaultCode.MODULE_NO_START, f"m{module}", now_s)
+
+    def qualified(self, module: int, now_s: float) -> None:
+        """The module is off, cold and free: what it did before is settled."""
+        if module in self._requalify:
+            self._requalify.discard(module)
+            self._faults.clear(FaultCode.MODULE_RESET, f"m{module}", now_s)
+
+    def usable(self, status: ModuleStatus) -> bool:
+        """New things may be planned on it."""
+        module = status.module
+        free = module not in self._requalify and module not in self._paused_until_s
+        return free and self._enabled[module - 1] and status.state in _USABLE
+
+    def available_kw(self, status: ModuleStatus, bus_v: float | None) -> int:
+        """Whole kW that it can give at this bus voltage (unknown: its capacity); 0: nothing new on it."""
+        index = status.module - 1
+        if not self.usable(status):
+            self._planned_kw[index] = 0
+            return 0
+        power_kw = self._capacity_kw
+        if bus_v is not None and status.on:
+            limit_a = self._module_a if status.available_a is None else min(self._module_a, status.available_a)
+            power_kw = min(power_kw, limit_a * bus_v / 1000.0)
+        whole_kw = int(power_kw + ROUNDING_KW)
+        planned_kw = self._planned_kw[index]
+        full = whole_kw >= int(self._capacity_kw)
+        if whole_kw < planned_kw or full or whole_kw >= planned_kw + RISE_AT_LEAST_KW:
+            self._planned_kw[index] = whole_kw
+        return self._planned_kw[index]
+
+    def _look_at_state(self, status: ModuleStatus, now_s: float) -> None:
+        where = f"m{status.module}"
+        for code, state in _STATE_FAULTS.items():
+            present = status.state is state
+            if present and not self._faults.stands(code, where):
+                self._faults.raise_fault(code, where, now_s, ", ".join(status.alarms))
+            elif not present:
+                self._faults.clear(code, where, now_s)
