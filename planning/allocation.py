@@ -1,0 +1,349 @@
+"""Job: decide which modules serve which gun.
+
+Thread: any (pure: frozen in, frozen out, no clock). Lock: none. Units: kW outside, whole watts inside; times in ms.
+
+The same inputs give the same result, and the result given back at the same moment changes nothing. In this file: who
+asks, what must stay (move_dwell), whose turn it is (rotation_period), what lingers (release_delay), and the reasons.
+The order of the guns is in rules.py, the choice of modules in assign.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from planning import reasons
+from planning.assign import UNLIMITED_W, Claim, Pool, Portion, distribute
+from planning.reasons import Reason
+from planning.request import (
+    Allocation,
+    AllocationLimits,
+    Assignment,
+    GunRequest,
+    GunResult,
+    Holding,
+    ModuleOffer,
+    TargetBound,
+)
+from planning.rules import RULES, Rule, Standing
+from planning.settings import Priority
+
+#: What a module can draw while it only precharges: 2 A at 1000 V. Counted against the site budget.
+PRECHARGE_W = 2_000
+
+
+def allocate(
+    guns: Sequence[GunRequest],
+    modules: Sequence[ModuleOffer],
+    current: Assignment,
+    rule: Priority,
+    limits: AllocationLimits,
+    now_ms: int,
+) -> Allocation:
+    """The next assignment of modules to guns, with a reason for every gun.
+
+    `current` is the assignment of the last allocation; a module that is with a gun for other reasons is offered as
+    pinned. Numbers of guns and modules are unique; their sequence does not matter. Raises KeyError for a rule that is
+    not in RULES.
+    """
+    return _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
+
+
+class _Round:
+    """One allocation: its inputs sorted and looked up once."""
+
+    def __init__(
+        self,
+        guns: Sequence[GunRequest],
+        modules: Sequence[ModuleOffer],
+        current: Assignment,
+        limits: AllocationLimits,
+        now_ms: int,
+    ) -> None:
+        self.limits = limits
+        self.now_ms = now_ms
+        self.current = current
+        self.guns = sorted(guns, key=lambda gun: gun.gun)
+        self.asking = [gun for gun in self.guns if gun.asks]
+        self.offers = sorted((offer for offer in modules if offer.available_kw > 0), key=lambda offer: offer.module)
+        self.index = {offer.module: index for index, offer in enumerate(self.offers)}
+        self.held = self._usable_holdings()
+        self.scarce = len(self.offers) < len(self.asking)
+        self.module_w = _watts(limits.module_capacity_kw)
+        self.budget_w = UNLIMITED_W if limits.site_budget_kw is None else _watts(limits.site_budget_kw)
+
+    def decide(self, rule: Rule) -> Allocation:
+        order = rule.order(self.asking, self._standing(self.held, self.current.order), self.limits)
+        claims = self._claims(order)
+        grants = rule.sharing(self.asking, self.limits)
+        portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
+        held = self._hold(portions)
+        # Who just got all it asked for may pass others freely: said now, so that the next allocation finds nothing new.
+        settled = rule.order(self.asking, self._standing(held, [gun.gun for gun in order]), self.limits)
+        holdings = sorted((holding for mine in held.values() for holding in mine), key=lambda holding: holding.module)
+        return Allocation(
+            Assignment(tuple(holdings), tuple(gun.gun for gun in settled)),
+            self._results(portions, held),
+            self._next_due_ms(claims, held),
+        )
+
+    # --- where the guns stand -------------------------------------------------------------------------------------
+
+    def _usable_holdings(self) -> dict[int, list[Holding]]:
+        """What each gun holds and may go on holding; a fault of gun, module or contactor frees the rest."""
+        held: dict[int, list[Holding]] = {gun.gun: [] for gun in self.guns if gun.blocked_reason is None}
+        for holding in self.current.holdings:
+            index = self.index.get(holding.module)
+            if index is not None and holding.gun in held and _may_serve(self.offers[index], holding.gun):
+                held[holding.gun].append(holding)
+        return held
+
+    def _standing(self, held: dict[int, list[Holding]], order: Sequence[int]) -> Standing:
+        holding = frozenset(gun.gun for gun in self.asking if held[gun.gun])
+        return Standing(order, holding, frozenset(gun.gun for gun in self.asking if self._waits(gun, held)))
+
+    def _waits(self, gun: GunRequest, held: dict[int, list[Holding]]) -> bool:
+        """True when it has less than it asks for. Under a site limit everybody contends for the budget."""
+        if self.limits.site_budget_kw is not None:
+            return True
+        return self._power_w(held[gun.gun]) < _target_w(gun)
+
+    def _power_w(self, holdings: Iterable[Holding]) -> int:
+        return sum(_watts(self.offers[self.index[holding.module]].available_kw) for holding in holdings)
+
+    def _max_modules(self, gun: GunRequest) -> int:
+        return 1 if gun.precharge_only else self.limits.max_modules_per_gun
+
+    # --- claims ---------------------------------------------------------------------------------------------------
+
+    def _claims(self, order: Sequence[GunRequest]) -> list[Claim]:
+        turns = self._turns() if self.scarce else {}
+        left_w = self.budget_w
+        locked: dict[int, int] = {}
+        for gun in order:
+            target_w = min(_target_w(gun), left_w)
+            left_w -= target_w
+            locked[gun.gun] = self._locked(gun, target_w, turns)
+        free = (1 << len(self.offers)) - 1
+        for mask in locked.values():
+            free &= ~mask
+        return [self._claim(gun, locked[gun.gun], free) for gun in order]
+
+    def _claim(self, gun: GunRequest, locked: int, free: int) -> Claim:
+        needed_w = [
+            _watts(self.offers[self.index[holding.module]].available_kw)
+            for holding in self.held[gun.gun]
+            if holding.excess_since_ms is None
+        ]
+        reach = 0
+        for index, offer in enumerate(self.offers):
+            if free >> index & 1 and _may_serve(offer, gun.gun):
+                reach |= 1 << index
+        return Claim(
+            gun=gun.gun,
+            target_w=_target_w(gun),
+            margin_w=self._margin_w(gun),
+            max_modules=self._max_modules(gun),
+            reach=reach,
+            locked=locked,
+            locked_w=sum(_watts(offer.available_kw) for i, offer in enumerate(self.offers) if locked >> i & 1),
+            kept_w=sum(needed_w),
+            kept_but_one_w=sum(needed_w) - min(needed_w, default=0),
+        )
+
+    def _margin_w(self, gun: GunRequest) -> int:
+        """A limit is no noise: what it makes superfluous goes without a margin."""
+        if gun.precharge_only or gun.limit_reason in (TargetBound.GUN_LIMIT, TargetBound.COMMAND_LIMIT):
+            return 0
+        return _watts(self.limits.step_margin_kw)
+
+    def _locked(self, gun: GunRequest, target_w: int, turns: dict[int, int]) -> int:
+        """The modules that came from another gun and have to stay, and those whose turn it is to come."""
+        mask = sum(1 << index for index, to_gun in turns.items() if to_gun == gun.gun)
+        limited = gun.limit_reason is not TargetBound.DEMAND or target_w < _target_w(gun)
+        power_w = 0
+        for holding in sorted(self.held[gun.gun], key=lambda held: (held.since_ms, held.module)):
+            index = self.index[holding.module]
+            if index in turns or not self._stays(holding):
+                continue
+            freed_by_limit = limited and power_w >= target_w
+            if not freed_by_limit and mask.bit_count() < self._max_modules(gun):
+                mask |= 1 << index
+                power_w += _watts(self.offers[index].available_kw)
+        return mask
+
+    def _stays(self, holding: Holding) -> bool:
+        return holding.moved and self.now_ms < holding.since_ms + self._stay_ms
+
+    @property
+    def _stay_ms(self) -> int:
+        """When modules are scarce, one that came stays for its whole turn."""
+        return max(self.limits.move_dwell_ms, self.limits.rotation_period_ms if self.scarce else 0)
+
+    def _turns(self) -> dict[int, int]:
+        """Module index -> gun: modules that served their turn go to the guns that wait longest without any."""
+        waiting = [gun for gun in self.asking if not self.held[gun.gun] and self._has_waited(gun)]
+        waiting.sort(key=lambda gun: (gun.waiting_since_ms, gun.gun))
+        served = [holding for gun in self.asking for holding in self.held[gun.gun] if self._turn_over(holding)]
+        counts = {gun: len(holdings) for gun, holdings in self.held.items()}
+        turns: dict[int, int] = {}
+        for gun in waiting:
+            # From the gun that has most, so that a gun loses its last module only when nobody has two.
+            served.sort(key=lambda holding: (-counts[holding.gun], holding.since_ms, holding.module))
+            for holding in served:
+                if _may_serve(self.offers[self.index[holding.module]], gun.gun):
+                    turns[self.index[holding.module]] = gun.gun
+                    counts[holding.gun] -= 1
+                    served.remove(holding)
+                    break
+        return turns
+
+    def _has_waited(self, gun: GunRequest) -> bool:
+        return gun.waiting_since_ms is not None and gun.waiting_since_ms < self.now_ms
+
+    def _turn_over(self, holding: Holding) -> bool:
+        period_ms = self.limits.rotation_period_ms
+        return 0 < period_ms <= self.now_ms - holding.since_ms
+
+    def _pool(self) -> Pool:
+        places = sorted(range(len(self.offers)), key=lambda index: (self.offers[index].hours, index))
+        rank = [0] * len(places)
+        for place, index in enumerate(places):
+            rank[index] = place
+        pool = Pool([_watts(offer.available_kw) for offer in self.offers], rank, [0] * len(places))
+        for index, offer in enumerate(self.offers):
+            pool.busy |= offer.busy_until_ready << index
+        for holdings in self.held.values():
+            for holding in holdings:
+                index = self.index[holding.module]
+                pool.holder[index] = holding.gun
+                pool.excess |= (holding.excess_since_ms is not None) << index
+        return pool
+
+    # --- the next assignment --------------------------------------------------------------------------------------
+
+    def _hold(self, portions: Sequence[Portion]) -> dict[int, list[Holding]]:
+        to_gun = {
+            index: portion.gun
+            for portion in portions
+            for index in range(len(self.offers))
+            if portion.modules >> index & 1
+        }
+        before = {holding.module: holding for mine in self.held.values() for holding in mine}
+        held: dict[int, list[Holding]] = {gun: [] for gun in self.held}
+        for index, offer in enumerate(self.offers):
+            holding = self._next_holding(offer.module, to_gun.get(index), before.get(offer.module))
+            if holding is not None:
+                held[holding.gun].append(holding)
+        return held
+
+    def _next_holding(self, module: int, gun: int | None, before: Holding | None) -> Holding | None:
+        if gun is None:
+            return None if before is None else self._linger(before)
+        if before is None:
+            return Holding(module, gun, self.now_ms)
+        if before.gun != gun:
+            return Holding(module, gun, self.now_ms, moved=True)
+        return before if before.excess_since_ms is None else _with_excess(before, None)
+
+    def _linger(self, holding: Holding) -> Holding | None:
+        """Nobody needs this module: its gun keeps it for release_delay, in case the demand comes back."""
+        if self.limits.release_delay_ms <= 0:
+            return None
+        if holding.excess_since_ms is None:
+            return _with_excess(holding, self.now_ms)
+        over = self.now_ms >= holding.excess_since_ms + self.limits.release_delay_ms
+        return None if over else holding
+
+    def _next_due_ms(self, claims: Sequence[Claim], held: dict[int, list[Holding]]) -> int | None:
+        somebody_has_none = any(not held[claim.gun] for claim in claims)
+        due: list[int] = []
+        for mine in held.values():
+            for holding in mine:
+                if holding.excess_since_ms is not None:
+                    due.append(holding.excess_since_ms + self.limits.release_delay_ms)
+                if holding.moved:
+                    due.append(holding.since_ms + self._stay_ms)
+                if self.scarce and somebody_has_none and self.limits.rotation_period_ms > 0:
+                    due.append(holding.since_ms + self.limits.rotation_period_ms)
+        return min((at_ms for at_ms in due if at_ms > self.now_ms), default=None)
+
+    # --- results --------------------------------------------------------------------------------------------------
+
+    def _results(self, portions: Sequence[Portion], held: dict[int, list[Holding]]) -> tuple[GunResult, ...]:
+        by_gun = {portion.gun: portion for portion in portions}
+        return tuple(self._result(gun, by_gun.get(gun.gun), held) for gun in self.guns)
+
+    def _result(self, gun: GunRequest, portion: Portion | None, held: dict[int, list[Holding]]) -> GunResult:
+        modules = tuple(holding.module for holding in held.get(gun.gun, ()))
+        needed = sum(1 for holding in held.get(gun.gun, ()) if holding.excess_since_ms is None)
+        limited_site = self.limits.site_budget_kw is not None
+        if portion is None:
+            return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, _why_nothing(gun))
+        may_w = min(_target_w(gun), portion.share_w)
+        gets_w = min(may_w, self._power_w(held[gun.gun]))
+        missing = -(-(may_w - gets_w) // self.module_w)
+        return GunResult(
+            gun=gun.gun,
+            modules=modules,
+            allocated_kw=0.0 if gun.precharge_only else gets_w / 1000,
+            share_kw=gets_w / 1000 if limited_site else None,
+            need=-(-may_w // self.module_w),
+            missing=missing,
+            reason=self._why_short(gun, missing, gets_w, held) if missing else _why_so_much(gun, may_w, needed),
+        )
+
+    def _why_short(self, gun: GunRequest, missing: int, gets_w: int, held: dict[int, list[Holding]]) -> Reason:
+        if len(held[gun.gun]) >= self._max_modules(gun):
+            return reasons.module_limit(gets_w / 1000, self._max_modules(gun))
+        owner = {holding.module: holding.gun for mine in held.values() for holding in mine}
+        reachable = {offer.module for offer in self.offers if _may_serve(offer, gun.gun)}
+        holders = sorted({owner[module] for module in sorted(reachable) if module in owner} - {gun.gun})
+        if holders:
+            return reasons.shared(missing, holders)
+        unreachable = [offer.module for offer in self.offers if offer.module not in reachable]
+        if unreachable:
+            return reasons.no_crosspoint(missing, unreachable)
+        return reasons.no_modules(missing, len(self.offers))
+
+
+def _may_serve(offer: ModuleOffer, gun: int) -> bool:
+    return gun in offer.guns_allowed and offer.pinned_gun in (None, gun)
+
+
+def _with_excess(holding: Holding, since_ms: int | None) -> Holding:
+    return Holding(holding.module, holding.gun, holding.since_ms, holding.moved, since_ms)
+
+
+def _target_w(gun: GunRequest) -> int:
+    return PRECHARGE_W if gun.precharge_only else _watts(gun.target_kw)
+
+
+def _watts(kw: float) -> int:
+    return round(kw * 1000)
+
+
+def _why_nothing(gun: GunRequest) -> Reason:
+    if gun.blocked_reason is not None:
+        return reasons.BLOCKED[gun.blocked_reason]
+    return _bound(gun, 0.0, 0) if gun.demand_kw > 0 else reasons.IDLE
+
+
+def _why_so_much(gun: GunRequest, may_w: int, modules: int) -> Reason:
+    """The gun gets all it may have."""
+    if may_w < _target_w(gun):
+        return reasons.site_limit(may_w / 1000, _target_w(gun) / 1000)
+    if gun.precharge_only:
+        return reasons.PRECHARGE
+    return _bound(gun, may_w / 1000, modules)
+
+
+def _bound(gun: GunRequest, target_kw: float, modules: int) -> Reason:
+    match gun.limit_reason:
+        case TargetBound.GUN_LIMIT:
+            return reasons.gun_limit(target_kw, gun.gun)
+        case TargetBound.COMMAND_LIMIT:
+            return reasons.command_limit(target_kw)
+        case TargetBound.CURRENT_LIMIT:
+            return reasons.current_limit(target_kw)
+        case TargetBound.DEMAND:
+            return reasons.served(target_kw, modules)

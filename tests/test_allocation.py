@@ -1,0 +1,334 @@
+"""Job: the allocation as people at the station see it: who gets how many modules, when they move, and why."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from planning.allocation import allocate
+from planning.reasons import BLOCKED, ReasonCode
+from planning.request import NOTHING_HELD, AllocationLimits, TargetBound
+from planning.rules import RULES
+from planning.settings import Priority
+from tests.allocation_helpers import NINE, Station, ask, counts, holding, offer, six
+
+RULE = Priority.HIGHEST_DEMAND
+
+
+def test_the_day_of_the_contract() -> None:
+    station = Station()
+    assert station.counts(six(g1=75)) == {1: 2}
+    result = station.step(six(g1=75, g3=300))
+    assert counts(result) == {1: 2, 3: 6}
+    assert result.of(3).allocated_kw == 240
+    assert str(result.of(3).reason) == "GUN_LIMIT held to 240 kW by gun3_max_power"
+    result = station.step(six(g1=75, g3=300, g5=100))
+    assert counts(result) == {3: 6, 5: 3}
+    assert str(result.of(1).reason) == "SHARED 2 modules short: held by guns 3 and 5"
+    assert result.of(1).missing == 2
+    result = station.step(six(g1=75, g5=100))
+    assert len(result.of(1).modules) == 2
+    assert str(result.of(1).reason) == "SERVED 75 kW as asked by 2 modules"
+    assert str(result.of(3).reason) == "IDLE no demand"
+
+
+def test_equal_demands_are_served_by_lower_gun_number() -> None:
+    assert Station().counts(six(g2=240, g4=240)) == {2: 6, 4: 3}
+
+
+def test_input_sequence_does_not_matter() -> None:
+    guns, modules = list(six(g1=75, g2=130, g5=300)), list(NINE)
+    expected = allocate(guns, modules, NOTHING_HELD, RULE, AllocationLimits(), 0)
+    for seed in range(20):
+        random.Random(seed).shuffle(guns)
+        random.Random(seed + 99).shuffle(modules)
+        assert repr(allocate(guns, modules, NOTHING_HELD, RULE, AllocationLimits(), 0)) == repr(expected)
+
+
+# --- margins, delays and dwell ------------------------------------------------------------------------------------
+
+
+def test_waiting_gun_overtakes_only_by_the_hysteresis() -> None:
+    station = Station()
+    station.step(six(g1=220))
+    assert station.counts(six(g1=220, g2=240)) == {1: 6, 2: 3}
+    assert station.counts(six(g1=220, g2=242)) == {1: 6, 2: 3}, "exactly 10 % above is not more than 10 %"
+    assert station.counts(six(g1=220, g2=243)) == {1: 3, 2: 6}
+    assert station.counts(six(g1=243, g2=240), after_s=60) == {1: 3, 2: 6}, "the way back needs 10 % too"
+
+
+def test_a_gun_that_waits_for_nothing_is_ranked_by_demand_alone() -> None:
+    station = Station()
+    station.step(six(g1=75))
+    station.step(six(g1=75, g2=80))
+    assert station.counts(six(g1=75, g2=80, g3=300)) == {1: 1, 2: 2, 3: 6}
+
+
+def test_need_falls_only_by_the_step_margin() -> None:
+    station = Station(release_delay_ms=0)
+    assert station.counts(six(g1=81)) == {1: 3}
+    assert station.counts(six(g1=77)) == {1: 3}
+    assert station.counts(six(g1=76)) == {1: 2}
+    assert station.counts(six(g1=80)) == {1: 2}
+
+
+def test_a_lower_limit_releases_without_margin() -> None:
+    station = Station(release_delay_ms=0)
+    station.step([ask(1, 280, limit_kw=280)])
+    assert station.counts([replace(ask(1, 280), target_kw=240.0, limit_reason=TargetBound.COMMAND_LIMIT)]) == {1: 6}
+
+
+def test_excess_waits_for_release_delay() -> None:
+    station = Station()
+    station.step(six(g1=240))
+    result = station.step(six(g1=100))
+    assert len(result.of(1).modules) == 6
+    assert result.next_due_ms == station.now_ms + 5000
+    assert str(result.of(1).reason) == "SERVED 100 kW as asked by 3 modules"
+    assert station.counts(six(g1=100), after_s=4.999) == {1: 6}
+    assert station.counts(six(g1=100), after_s=0.001) == {1: 3}
+    assert station.counts(six(), after_s=1) == {1: 3}
+    assert station.counts(six(), after_s=5) == {}
+
+
+def test_demand_that_comes_back_in_time_moves_nothing() -> None:
+    station = Station()
+    first = station.step(six(g1=240))
+    station.step(six(g1=100))
+    assert station.step(six(g1=240), after_s=4).assignment == first.assignment
+
+
+def test_excess_goes_at_once_to_a_gun_that_waits() -> None:
+    station = Station()
+    station.step(six(g1=240, g2=120))
+    assert station.counts(six(g1=160, g2=120, g4=80)) == {1: 4, 2: 3, 4: 2}
+
+
+def test_free_modules_go_first_then_busy_ones_then_those_of_others() -> None:
+    modules = [offer(1, hours=50.0), offer(2, hours=10.0), offer(3, hours=1.0, busy_until_ready=True), offer(4)]
+    station = Station(modules)
+    station.assignment = holding({4: 2})
+    assert station.step(six(g1=40)).of(1).modules == (2,), "fewest hours"
+    assert station.step(six(g1=80)).of(1).modules == (1, 2), "free before busy"
+    assert station.step(six(g1=120)).of(1).modules == (1, 2, 3), "busy before what gun 2 gives up"
+    assert station.step(six(g1=160)).of(1).modules == (1, 2, 3, 4)
+
+
+def test_moved_module_stays_for_the_dwell() -> None:
+    station = Station(modules=NINE[:4])
+    station.step(six(g1=120))
+    assert station.counts(six(g1=120, g2=160)) == {2: 4}
+    assert station.counts(six(g1=200, g2=160)) == {1: 1, 2: 3}, "only the three that moved stay"
+    assert station.counts(six(g1=200, g2=160), after_s=28) == {1: 1, 2: 3}
+    assert station.counts(six(g1=200, g2=160), after_s=2) == {1: 4}
+
+
+@pytest.mark.parametrize(
+    "freed_by",
+    [
+        ask(2, 0.0),
+        replace(ask(2, 160), blocked_reason=ReasonCode.FAULT),
+        replace(ask(2, 160), target_kw=0.0, limit_reason=TargetBound.COMMAND_LIMIT),
+    ],
+)
+def test_limit_fault_and_end_of_demand_end_the_dwell(freed_by: object) -> None:
+    station = Station(modules=NINE[:4])
+    station.step(six(g1=160))
+    assert station.counts(six(g1=160, g2=200)) == {2: 4}
+    assert station.counts([ask(1, 160), freed_by]) == {1: 4}  # type: ignore[list-item]
+
+
+def test_lowered_limit_frees_what_it_makes_superfluous_during_the_dwell() -> None:
+    station = Station(modules=NINE[:4])
+    station.step(six(g1=160))
+    station.step(six(g1=160, g2=200))
+    limited = replace(ask(2, 200), target_kw=40.0, limit_reason=TargetBound.COMMAND_LIMIT)
+    assert station.counts([ask(1, 160), limited]) == {1: 3, 2: 1}
+
+
+def test_taper_to_one_module_releases_exactly_five() -> None:
+    station = Station()
+    station.step(six(g1=240))
+    for demand_kw in [*range(240, 39, -5), *[40.0] * 10, *[36.0] * 10]:
+        station.step(six(g1=demand_kw))
+    assert station.counts(six(g1=36)) == {1: 1}
+    assert station.moves == 6 + 5
+
+
+def test_fall_to_40_kw_releases_exactly_five() -> None:
+    station = Station()
+    station.step(six(g1=240))
+    station.step(six(g1=40))
+    assert station.counts(six(g1=40), after_s=5) == {1: 1}
+    assert station.moves == 6 + 5
+
+
+@pytest.mark.parametrize("others", [{}, {"g2": 240, "g3": 60}])
+@pytest.mark.parametrize("step_kw", [40, 80, 120, 160, 200, 240])
+def test_noise_of_5_percent_around_a_step_moves_nothing(step_kw: int, others: dict[str, float]) -> None:
+    """Above 80 kW that is more than step_margin: release_delay bridges it while nobody waits, else a wider margin."""
+    station, noise = Station(step_margin_kw=0.05 * step_kw if others else 4), random.Random(step_kw)
+    station.step(six(g1=step_kw * 1.05, **others))
+    after_start = station.moves
+    for second in range(200):
+        factor = 1.05 if second % 5 == 4 else noise.uniform(0.951, 1.05)
+        station.step(six(g1=step_kw * factor, **others))
+    assert station.moves == after_start
+
+
+def test_order_flips_of_nearly_equal_demands_move_nothing() -> None:
+    station, noise = Station(), random.Random(1)
+    station.step(six(g1=200, g2=200, g3=200))
+    after_start = station.moves
+    for _ in range(300):
+        demands = {f"g{gun}": noise.uniform(197, 200) for gun in (1, 2, 3)}
+        station.step(six(**demands), after_s=10)
+    assert station.moves == after_start
+
+
+# --- promises and turns -------------------------------------------------------------------------------------------
+
+
+def test_min_modules_go_first_longest_session_first() -> None:
+    station = Station(min_modules_per_gun=1)
+    guns = [ask(1, 240), ask(2, 240), ask(3, 30), ask(4, 20)]
+    assert station.counts(guns) == {1: 6, 2: 1, 3: 1, 4: 1}
+    station = Station(modules=NINE[:2], min_modules_per_gun=1)
+    guns = [replace(gun, session_since_ms=-gun.gun) for gun in guns]
+    assert station.counts(guns) == {3: 1, 4: 1}
+
+
+def test_scarce_modules_rotate_among_waiting_guns() -> None:
+    station = Station(modules=NINE[:1])
+    waits_since: dict[int, int | None] = {1: 0, 2: 0, 3: 0}
+    turns = []
+    for _ in range(7 * 30):
+        guns = [ask(gun, 100 + 50 * gun, waiting_since_ms=waits_since[gun]) for gun in (1, 2, 3)]
+        result = station.step(guns, after_s=10)
+        for gun in (1, 2, 3):
+            since = waits_since[gun]
+            waits_since[gun] = None if result.of(gun).modules else station.now_ms if since is None else since
+        (owner,) = counts(result)
+        turns.append(owner)
+    assert turns == [3] * 30 + [1] * 30 + [2] * 30 + [3] * 30 + [1] * 30 + [2] * 30 + [3] * 30
+
+
+def test_no_rotation_when_modules_suffice_for_one_each() -> None:
+    station = Station(modules=NINE[:3])
+    guns = [ask(1, 120), ask(2, 100, waiting_since_ms=0), ask(3, 100, waiting_since_ms=0)]
+    assert station.counts(guns) == {1: 3}
+    assert station.counts(guns, after_s=1000) == {1: 3}
+
+
+# --- limits and parts missing -------------------------------------------------------------------------------------
+
+
+def test_site_limit_is_handed_out_in_order() -> None:
+    result = Station(site_budget_kw=300.0).step(six(g1=50, g3=300, g5=100))
+    assert [gun.allocated_kw for gun in result.guns] == [0, 0, 240, 0, 60, 0]
+    assert [gun.share_kw for gun in result.guns] == [0, 0, 240, 0, 60, 0]
+    assert counts(result) == {3: 6, 5: 2}, "the last module of gun 5 runs partly"
+    assert str(result.of(5).reason) == "SITE_LIMIT 60 of 100 kW: the site limit leaves no more"
+    assert result.of(1).reason.code is ReasonCode.SITE_LIMIT
+
+
+def test_promised_module_has_its_share_of_the_site_limit() -> None:
+    result = Station(site_budget_kw=240.0, min_modules_per_gun=1).step(six(g1=50, g3=240))
+    assert [result.of(gun).allocated_kw for gun in (1, 3)] == [40, 200]
+
+
+def test_unused_site_budget_goes_on() -> None:
+    result = Station(modules=NINE[:4], site_budget_kw=200.0).step([ask(1, 400, limit_kw=300), ask(2, 40)])
+    assert result.of(1).allocated_kw == 160
+    assert result.of(2).reason.code is ReasonCode.SHARED
+
+
+def test_derated_modules_are_more() -> None:
+    station = Station([offer(module, 25) for module in range(1, 10)])
+    assert station.counts(six(g1=75)) == {1: 3}
+    station = Station([offer(1, 10), offer(2, 40), offer(3, 30), offer(4, 40)])
+    assert station.step(six(g1=70)).of(1).modules == (2, 3)
+
+
+def test_greedy_choice_is_not_good_enough() -> None:
+    """Gun 2 reaches module 1 alone; gun 1, served first, must leave it although it has the fewest hours."""
+    modules = [offer(1), offer(2, guns=(1,))]
+    result = Station(modules).step(six(g1=40, g2=30))
+    assert (result.of(1).modules, result.of(2).modules) == ((2,), (1,))
+
+
+def test_pinned_module_serves_its_gun_or_nobody() -> None:
+    modules = [offer(1, pinned_gun=2), *NINE[1:3]]
+    assert Station(modules).step(six(g1=120)).of(1).modules == (2, 3)
+    assert Station(modules).step(six(g2=40, g3=80)).of(2).modules == (1,)
+
+
+def test_max_modules_per_gun() -> None:
+    result = Station(max_modules_per_gun=2).step(six(g1=120))
+    assert str(result.of(1).reason) == "MODULE_LIMIT held to 80 kW: a gun gets 2 modules at most"
+
+
+def test_precharge_gets_exactly_one_module_last() -> None:
+    precharge = ask(1, 0.0, precharge_only=True)
+    result = Station().step([precharge, ask(2, 240), ask(3, 80)])
+    assert counts(result) == {1: 1, 2: 6, 3: 2}
+    assert result.of(1).reason.code is ReasonCode.PRECHARGE
+    assert result.of(1).allocated_kw == 0
+    result = Station().step([precharge, ask(2, 240), ask(3, 120)])
+    assert result.of(1).reason.code is ReasonCode.SHARED
+
+
+def test_failed_module_and_contactor_are_replaced_at_once() -> None:
+    station = Station()
+    assert station.step(six(g1=80)).of(1).modules == (1, 2)
+    station.modules = [offer(1, 0), offer(2, guns=(2, 3)), *NINE[2:]]
+    assert station.step(six(g1=80)).of(1).modules == (3, 4)
+
+
+@pytest.mark.parametrize("code", sorted(BLOCKED, key=lambda code: code.value))
+def test_blocked_gun_gets_nothing_and_says_why(code: ReasonCode) -> None:
+    station = Station()
+    station.step(six(g1=240))
+    result = station.step([replace(ask(1, 240), blocked_reason=code)])
+    assert result.of(1).modules == ()
+    assert result.of(1).reason is BLOCKED[code]
+    assert result.assignment.order == ()
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ([], "NO_MODULES no power module can be used"),
+        (NINE[:2], "NO_MODULES 2 modules short: 2 modules are all that can be used"),
+        ([offer(1), offer(2, guns=(2,))], "NO_CROSSPOINT 3 modules short: the contactor to module 2 is out of service"),
+    ],
+)
+def test_why_a_gun_gets_less(modules: list[object], expected: str) -> None:
+    result = Station(modules).step([ask(1, 160)])  # type: ignore[arg-type]
+    assert str(result.of(1).reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [
+        (TargetBound.COMMAND_LIMIT, "COMMAND_LIMIT held to 50 kW by the gun's max_power command"),
+        (TargetBound.CURRENT_LIMIT, "CURRENT_LIMIT held to 50 kW by the current limit of car or cable"),
+    ],
+)
+def test_what_bounds_a_served_gun(bound: TargetBound, expected: str) -> None:
+    result = Station().step([replace(ask(1, 90), target_kw=50.0, limit_reason=bound)])
+    assert str(result.of(1).reason) == expected
+
+
+def test_a_large_station_is_served_without_comparing_all_ways() -> None:
+    modules = [offer(module, 40 if module % 5 else 31) for module in range(1, 28)]
+    result = Station(modules, max_modules_per_gun=27).step([ask(1, 600, limit_kw=600), ask(2, 400, limit_kw=400)])
+    assert [result.of(gun).allocated_kw for gun in (1, 2)] == [600, 400]
+
+
+def test_rules_are_named_by_the_settings() -> None:
+    assert Priority.HIGHEST_DEMAND in RULES
+    with pytest.raises(KeyError):
+        Station().step(six()).of(7)
