@@ -177,7 +177,7 @@ def _syntax(file: str, error: configparser.Error) -> Iterator[str]:
         yield f"{file} line {error.lineno}: a key stands before the first [Section]. Write the section above it."
     elif isinstance(error, configparser.ParsingError):
         for number, line in error.errors:
-            bare = line[1:-1] if line[:1] in "'\"" else line
+            bare = line[1:-1].removesuffix("\\n").removesuffix("\\r")  # the line comes as Python would write it
             yield f"{file} line {number}: {shown('', bare)} is neither [Section] nor key = value. Correct or delete it."
     else:
         yield f"{file} cannot be read: {error}."
@@ -246,7 +246,8 @@ def _read_values(draft: Draft, folder: Path) -> None:
     for key in KEYS:
         if key.name not in ("gun_count", "module_count"):
             for parts in numbers(key, guns or 6, modules or 9):
-                _read_value(draft, key, spell(key, parts), parts)
+                if key.name != "DN" or (key.section, spell(key, parts)) not in draft.entries:
+                    _read_value(draft, key, spell(key, parts), parts)
     for section, name in list(draft.entries):
         key = _row(section, name)
         if "NAME" in key.name or key.name == "DN":
