@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -420,6 +420,21 @@ class ContactorController:
     def closed_or_unproven_of_module(self, module: int) -> tuple[Crosspoint, ...]:
         """The module's crosspoints that are commanded, closed, not proven open, or out of service."""
         return self._matrix.listed((self._possibly_closed | self._out_of_service) & self._matrix.module_masks[module])
+
+    @property
+    def states(self) -> Sequence[ContactState]:
+        """All contacts in the order of their index; a view, not to be changed."""
+        return self._contacts.states
+
+    @property
+    def coil_image(self) -> int:
+        """The commanded image, bit i = contact index i."""
+        return self._contacts.image
+
+    @property
+    def moving(self) -> bool:
+        """A contact moves, bounces or cannot be read: the feedback is read every 10 ms."""
+        return self._contacts.unsettled
 
     @property
     def armed(self) -> bool:

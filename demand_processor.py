@@ -640,6 +640,14 @@ class DemandProcessor:
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is on its way: no contactor, no search, no ramp. Simulations step more slowly then."""
+        settled = (Stage.FREE, Stage.SERVE, Stage.WELDED)
+        waiting = any(stage is Stage.FREE and self._want(m) for m, (stage, _) in enumerate(self._seats, 1))
+        still = all(stage in settled for stage, _ in self._seats) and not waiting
+        return still and self._start.armed and all(control.drive.steady for control in self._controls.values())
+
     def _tell(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
         self._tell_due_s = now_s + TELL_S
         for news in self.faults.take_news():

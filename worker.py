@@ -1,10 +1,11 @@
-"""Job: one shape for every thread of ours, and the clock they share.
+"""Job: one shape for every thread of ours, the clock they share, and whether the wall clock can be believed.
 
-Thread: each Worker owns one. Lock: none (an Event and plain stamps). Units: s, monotonic.
+Thread: each Worker owns one. Lock: none (an Event and plain stamps). Units: s; monotonic, or Unix where it says wall.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -107,3 +108,38 @@ class Worker:
             log.exception("Thread %s ended by an exception", self.name)
             if self._on_failure is not None:
                 self._on_failure(self.name, error)
+
+#: wall minus monotonic time may wander by this much since the start (an NTP slew is 500 ppm at most)
+MOVED_S = 1.0
+#: the kernel is asked at most this often
+ASK_S = 5.0
+#: adjtimex: return value when the clock is not synchronised (linux/timex.h)
+TIME_ERROR = 5
+#: struct timex is 208 bytes on 64-bit Linux; all zeros asks and changes nothing
+TIMEX_BYTES = 512
+
+
+def kernel_says_synchronised() -> bool:
+    """What the kernel's clock discipline says; False where it cannot be asked."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        state: int = libc.adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
+    except (OSError, AttributeError):
+        return False
+    return 0 <= state < TIME_ERROR
+
+
+class ClockWatch:
+    """Made at the start; `synchronised` is asked for each message with a time stamp."""
+
+    def __init__(self, now_s: float, wall_s: float) -> None:
+        self._offset_s = wall_s - now_s
+        self._asked_at_s = float("-inf")
+        self._kernel = False
+
+    def synchronised(self, now_s: float, wall_s: float) -> bool:
+        if abs(wall_s - now_s - self._offset_s) > MOVED_S:
+            return False
+        if now_s - self._asked_at_s > ASK_S:
+            self._asked_at_s, self._kernel = now_s, kernel_says_synchronised()
+        return self._kernel

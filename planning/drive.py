@@ -126,6 +126,11 @@ class Drive:
         return self.phase in (Phase.SEARCH, Phase.RUN)
 
     @property
+    def steady(self) -> bool:
+        """Nothing rises and nobody hands over: what is set is what shall be."""
+        return self.phase in (Phase.OFF, Phase.NO_LOAD) or (self.phase is Phase.RUN and self._sharing.settled)
+
+    @property
     def searching(self) -> bool:
         return self.phase is Phase.SEARCH
 

@@ -42,6 +42,8 @@ class Sharing:
         self._raised_at_s = float("-inf")
         self._handed_at_s = float("-inf")
         self._wanted_a = 0.0
+        #: the ramp has arrived and the shares are even
+        self.settled = True
 
     def reset(self) -> None:
         self._set_a = {}
@@ -67,6 +69,8 @@ class Sharing:
         even = dict(zip(members, water_fill(self._total_a, [caps_a[m] for m in members]), strict=True))
         self._take_free(even)
         self._hand_over(now_s, even, measured_a)
+        uneven = any(abs(a - even[m]) > EVEN_WITHIN_A for m, a in self._set_a.items())
+        self.settled = not uneven and self._total_a >= min(allowed_a, sum(caps_a.values())) - EVEN_WITHIN_A
         return self._set_a
 
     def _ramp(self, now_s: float, allowed_a: float) -> None:

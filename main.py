@@ -1,0 +1,525 @@
+"""Job: build the station from config.ini, start it, watch over its threads, and end it through the safe door.
+
+Thread: MainThread. Lock: none (main.lock keeps a second instance out). Units: s.
+Exit codes: 0 stopped as asked, 1 safe door, 2 config or hardware, 3 already running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import can
+from power_module_controller import PowerModuleController, open_can_bus
+
+import config_manager
+from contactor_controller import ContactorController, GpioError
+from demand_processor import DemandProcessor
+from gun import Gun
+from logger_config import LogSystem, start_logging
+from message_processor import MessageProcessor, subscriptions
+from mqtt_handler import MqttHandler, load_client_id
+from planning.drive import DriveLimits
+from planning.model import StationReport
+from planning.payload import Rejection
+from planning.ports import ContactorsPort, ModulesPort
+from planning.reports import Reports
+from planning.settings import Settings, VoltageRange
+from protocols import PROTOCOLS
+from worker import Clock, ClockWatch, SystemClock, Worker
+
+if TYPE_CHECKING:
+    from simulator.desk import Desk
+
+log = logging.getLogger(__name__)
+
+EXIT_STOPPED, EXIT_SAFE_DOOR, EXIT_CONFIG, EXIT_RUNNING = 0, 1, 2, 3
+VERSION = "0.1.0"
+SUPERVISE_S = 0.1
+STATUS_S = 1.0
+#: The control thread steps every 50 ms at the slowest and CAN threads every 100 ms; three missed periods are too many.
+CONTROL_LATE_S = 0.3
+CAN_LATE_S = 0.3
+
+
+# --- building ----------------------------------------------------------------------------------------------------
+
+
+def drive_limits(settings: Settings) -> DriveLimits:
+    """What [Safety], [General] and the nameplate of the module makes allow; of several makes the least."""
+    plates = [PROTOCOLS[module.protocol].nameplate for module in settings.modules.by_number.values()]
+    safety, general = settings.safety, settings.general
+    lows = [plate.low_range_max_v for plate in plates if plate.low_range_max_v is not None]
+    low = settings.modules.voltage_range is VoltageRange.LOW and bool(lows)
+    return DriveLimits(
+        min_v=max(plate.min_v for plate in plates),
+        max_v=min([general.max_output_voltage_v, *(p.max_v for p in plates), *(lows if low else ())]),
+        module_kw=general.module_power_capacity_kw,
+        module_a=min(plate.max_a for plate in plates),
+        search_rate_v_per_s=safety.search_rate_v_per_s,
+        search_current_a=safety.search_current_a,
+        idle_current_a=safety.idle_current_a,
+        voltage_margin_v=safety.voltage_margin_v,
+        voltage_follow_v_per_s=safety.voltage_follow_v_per_s,
+        voltage_rise_factor=safety.voltage_rise_factor,
+        ramp_up_a_per_s=safety.ramp_up_a_per_s,
+        match_offset_v=safety.match_offset_v,
+        fresh_s=safety.fresh_reading_s,
+        over_fraction=safety.over_percent_pct / 100.0,
+        over_kw=safety.over_power_kw,
+        over_a=safety.over_current_a,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The control path without its wires."""
+
+    guns: dict[int, Gun]
+    demand: DemandProcessor
+    messages: MessageProcessor
+
+
+def build_core(
+    settings: Settings,
+    modules: ModulesPort,
+    contactors: ContactorsPort,
+    clock: Clock,
+    record: Callable[[str], None],
+    tell: Callable[[StationReport], None],
+    tell_rejected: Callable[[Rejection], None],
+    clock_synchronised: Callable[[], bool],
+) -> Core:
+    """Guns, decisions and message processing over whatever modules and contactors are given."""
+    guns = {number: Gun(number) for number in range(1, settings.general.gun_count + 1)}
+    demand = DemandProcessor(settings, guns, modules, contactors, drive_limits(settings), record, tell)
+    messages = MessageProcessor(
+        guns, settings.devices, settings.mqtt, demand, tell_rejected, clock, clock_synchronised,
+        range(1, settings.general.module_count + 1),
+    )  # fmt: skip
+    return Core(guns, demand, messages)
+
+
+class Station:
+    """The running rooms. MainThread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gpio: Any,
+        open_bus: Callable[[], can.BusABC],
+        clock: Clock,
+        logs: LogSystem,
+        speed: float = 1.0,
+    ) -> None:
+        general = settings.general
+        self.failures: list[tuple[str, BaseException]] = []
+        self._settings, self._clock, self._speed = settings, clock, speed
+        self._reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
+        self._renew = threading.Event()
+        self.modules = PowerModuleController(
+            settings.can, settings.modules, settings.safety, open_bus, clock, self._failed
+        )
+        self.contactors = ContactorController(
+            gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
+        )
+        watch = ClockWatch(clock.now_s(), clock.wall_s())
+        self.core = build_core(
+            settings, self.modules, self.contactors, clock, logs.record_inputs, self._tell, self._tell_rejected,
+            lambda: watch.synchronised(clock.now_s(), clock.wall_s()),
+        )  # fmt: skip
+        self.mqtt = MqttHandler(
+            settings.mqtt,
+            settings.mqtt.client_id or load_client_id(general.station_id, settings.folder),
+            subscriptions(settings.mqtt.topic_root),
+            self._reports.last_will(),
+            self.core.messages.handle,
+            self._renew.set,
+            clock,
+            on_failure=self._failed,
+        )
+        self._control: Worker | None = None
+
+    def start(self) -> None:
+        self.modules.start()
+        self._control = self.core.demand.start(self._clock, self._failed)
+        self.mqtt.start()
+
+    def fault(self) -> str | None:
+        """What makes the safe door necessary; None: all threads live and are on time."""
+        if self.failures:
+            name, error = self.failures[0]
+            return f"thread {name} ended: {type(error).__name__}: {error}"
+        assert self._control is not None
+        late_s = (self._clock.now_s() - self._control.last_step_s) / self._speed
+        if late_s > CONTROL_LATE_S:
+            return f"thread control is late by {late_s:.2f} s"
+        late_s = self.modules.late_s(self._clock.now_s()) / self._speed
+        if late_s > CAN_LATE_S:
+            return f"a CAN thread is late by {late_s:.2f} s"
+        return None if self.mqtt.alive else "thread mqtt-out has ended"
+
+    def stop(self, reason: str) -> None:
+        """The safe door, then the rest of the rooms; safe_door_s at the longest for what is electrical."""
+        demand = self.core.demand
+        demand.open_safe_door(reason)
+        limit_s = self._settings.safety.safe_door_s / self._speed
+        alive = self._control is not None and self._control.alive
+        if not alive or not demand.door_shut.wait(limit_s):
+            self._force_door()
+        if self._control is not None:
+            self._control.stop(0.5)
+        self.mqtt.stop(0.8, self._reports.last_will())
+        self.modules.stop(1.0)
+
+    def _force_door(self) -> None:
+        """The control thread cannot walk through the door any more: take the wires from it."""
+        log.error("The control thread does not answer: switching everything off without it")
+        now_s = self._clock.now_s()
+        self.contactors.seize()
+        self.modules.off_now(None, now_s)
+        pause = threading.Event()
+        self._clock.wait(pause, self._settings.safety.emergency_open_s)
+        self.contactors.shut_down(self._clock.now_s())
+
+    def status(self) -> dict[str, Any]:
+        """The content of status.json but for the process itself."""
+        health = self.core.demand.health()
+        return {
+            "state": health.state.value,
+            "armed": health.armed,
+            "mqtt": self.mqtt.connected,
+            "can": self.modules.can_status().up,
+            "modules_heard": health.modules_heard,
+            "contactors_closed": health.contactors_closed,
+            "idle_s": round(health.idle_s, 1),
+            "step_age_s": round(max(0.0, self._clock.now_s() - health.stepped_at_s), 3),
+        }
+
+    def _tell(self, report: StationReport) -> None:
+        if self._renew.is_set():
+            self._renew.clear()
+            self._reports.renew()
+        for message in self._reports.step(self._clock.now_s(), self._clock.wall_s(), report):
+            self.mqtt.publish(message)
+
+    def _tell_rejected(self, rejection: Rejection) -> None:
+        self.mqtt.publish(self._reports.rejected(rejection, self._clock.wall_s()))
+
+    def _failed(self, thread: str, error: BaseException) -> None:
+        self.failures.append((thread, error))
+
+
+# --- files beside config.ini -------------------------------------------------------------------------------------
+
+
+def take_lock(folder: Path) -> TextIO | None:
+    """Hold main.lock for the life of the process; None: another instance holds it."""
+    lock = (folder / "main.lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a small file in one go; a disk that does not work is no reason to stop."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    try:
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
+    except OSError as error:
+        log.debug("%s cannot be written: %s", path.name, error)
+
+
+def read_kept(path: Path) -> tuple[float | None, list[float]]:
+    """(commanded site limit kW, operating hours of the modules) as kept; nothing when there is nothing to trust."""
+    try:
+        kept = json.loads(path.read_text())
+        limit_kw = kept["site_limit_kw"]
+        return (None if limit_kw is None else float(limit_kw)), [float(hours) for hours in kept["module_hours"]]
+    except FileNotFoundError:
+        return None, []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be read and is left aside: %s", path.name, error)
+        return None, []
+
+
+def boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+class StatusFile:
+    """status.json every second, and station_state.json when what is kept has changed."""
+
+    def __init__(self, station: Station, folder: Path, clock: Clock) -> None:
+        self._station, self._folder, self._clock = station, folder, clock
+        self._about = {"pid": os.getpid(), "boot_id": boot_id(), "version": VERSION}
+        self._due_s = float("-inf")
+        self._kept: dict[str, object] | None = None
+
+    def step(self, now_s: float) -> None:
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + STATUS_S
+        self.write()
+
+    def write(self) -> None:
+        write_json(
+            self._folder / "status.json",
+            {"ts": round(self._clock.wall_s(), 3), **self._about, **self._station.status()},
+        )
+        kept = self._station.core.demand.kept()
+        if kept != self._kept:
+            self._kept = kept
+            write_json(self._folder / "station_state.json", kept)
+
+
+# --- running -----------------------------------------------------------------------------------------------------
+
+
+class Supervisor:
+    """Watches the threads until a signal comes or one of them fails."""
+
+    def __init__(self, station: Station, status: StatusFile, clock: Clock) -> None:
+        self._station, self._status, self._clock = station, status, clock
+        self._asked = threading.Event()
+        self._signal = ""
+
+    def run(self) -> int:
+        """The exit code. MainThread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        fault = None
+        while not self._asked.wait(SUPERVISE_S) and fault is None:
+            self._status.step(self._clock.now_s())
+            fault = self._station.fault()
+        if fault is None:
+            self._station.stop(f"{self._signal} received")
+            self._status.write()
+            return EXIT_STOPPED
+        return self._end(fault)
+
+    def _end(self, fault: str) -> int:
+        refused = [error for _, error in self._station.failures if isinstance(error, GpioError)]
+        if refused:
+            log.error("%s", refused[0])
+        else:
+            log.error("Stopping: %s", fault)
+        self._station.stop(fault)
+        self._status.write()
+        return EXIT_CONFIG if refused else EXIT_SAFE_DOOR
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._signal = signal.Signals(number).name
+        self._asked.set()
+
+
+class Refused(Exception):
+    """The program cannot start; the text says why and what to do."""
+
+
+def import_gpio() -> Any:
+    """The library named RPi.GPIO, from RPi.GPIO or rpi-lgpio. Raises Refused."""
+    hint = "On a desk: python main.py --simulate"
+    try:
+        return importlib.import_module("RPi.GPIO")
+    except ImportError as error:
+        raise Refused(
+            f"No GPIO library ({error}). On the Raspberry Pi: sudo apt install python3-rpi-lgpio, then make the venv "
+            f"with --system-site-packages (make .venv does). {hint}"
+        ) from error
+    except RuntimeError as error:
+        raise Refused(f"The GPIO library does not work here: {error}. {hint}") from error
+
+
+def simulated(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Desk:
+    """Everything around the controller, in this process. Raises Refused."""
+    try:
+        from simulator.desk import Desk  # only here: on site the simulator is never loaded
+    except ImportError as error:
+        raise Refused(f"The simulator's packages are missing ({error}): type make run") from error
+    try:
+        return Desk(
+            settings, clock, speed=arguments.speed, seed=arguments.seed, cars=arguments.cars,
+            broker=arguments.broker, protocol=arguments.protocol or settings.can.protocol,
+        )  # fmt: skip
+    except (OSError, RuntimeError) as error:
+        raise Refused(f"The simulated station cannot start: {error}") from error
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run until asked to stop. Returns the exit code."""
+    lock = take_lock(settings.folder)
+    if lock is None:
+        print(f"The station is already running (main.lock in {settings.folder} is held). See status.json.")
+        return EXIT_RUNNING
+    clock = SystemClock(arguments.speed)
+    desk: Desk | None = None
+    try:
+        if arguments.simulate:
+            desk = simulated(settings, arguments, clock)
+            settings, gpio, open_bus = desk.settings, desk.gpio, desk.open_bus
+        else:
+            gpio, can_settings = import_gpio(), settings.can
+            open_bus = lambda: open_can_bus(can_settings)  # noqa: E731 - one line says it
+    except Refused as error:
+        print(error)
+        return EXIT_CONFIG
+    logs = start_logging(settings.logging, settings.folder)
+    try:
+        return _run(settings, gpio, open_bus, clock, logs, desk, arguments.speed)
+    finally:
+        if desk is not None:
+            desk.stop()
+        logs.stop()
+
+
+def _run(
+    settings: Settings,
+    gpio: Any,
+    open_bus: Callable[[], can.BusABC],
+    clock: SystemClock,
+    logs: LogSystem,
+    desk: Desk | None,
+    speed: float,
+) -> int:
+    lines = config_manager.effective_lines(settings)
+    logs.set_rollover_lines(lines)
+    log.info("Station %s, version %s, %d guns, %d modules, config in %s", settings.general.station_id, VERSION,
+             settings.general.gun_count, settings.general.module_count, settings.folder)  # fmt: skip
+    for line in lines:
+        log.debug("%s", line)
+    logs.record_inputs(f"# {VERSION} {boot_id()} {os.getpid()}")
+    station = Station(settings, gpio, open_bus, clock, logs, speed)
+    station.core.demand.restore(*read_kept(settings.folder / "station_state.json"))
+    if desk is not None:
+        desk.start()
+        for line in desk.greeting():
+            log.info("%s", line)
+    station.start()
+    return Supervisor(station, StatusFile(station, settings.folder, clock), clock).run()
+
+
+# --- check -------------------------------------------------------------------------------------------------------
+
+
+def check(settings: Settings, simulate: bool) -> int:
+    """--check: what can be known without setting up a pin or sending a frame. 0: good, 2: something is wrong."""
+    print(f"Config in {settings.folder}: good")
+    problems = [] if simulate else [*_check_gpio(settings), *_check_can(settings)]
+    for problem in problems:
+        print(f"Problem: {problem}")
+    print("Good to start" if not problems else f"{len(problems)} problem(s) found")
+    return EXIT_CONFIG if problems else EXIT_STOPPED
+
+
+def _check_gpio(settings: Settings) -> list[str]:
+    try:
+        import_gpio()
+    except Refused as error:
+        return [str(error)]
+    chip = Path("/dev/gpiochip0")
+    if chip.exists() and not os.access(chip, os.R_OK | os.W_OK):
+        return [f"No permission for {chip}: sudo usermod -aG gpio $USER, then log in again"]
+    return _pins_held(settings)
+
+
+def _pins_held(settings: Settings) -> list[str]:
+    """Pins of ours that a kernel driver (a CAN HAT, SPI) holds, as the kernel's own list says."""
+    listing = Path("/sys/kernel/debug/gpio")
+    try:
+        text = listing.read_text()
+    except OSError:
+        return []
+    pins = settings.gpio
+    names = ("data_pin", "clock_pin", "latch_pin", "output_enable_pin", "feedback_load_pin", "feedback_clock_pin",
+             "feedback_data_pin", "emergency_stop_pin", "heartbeat_pin")  # fmt: skip
+    held = {}
+    for line in text.splitlines():
+        number, _, rest = line.strip().partition(" ")
+        if number.startswith("gpio-") and "|" in rest:
+            held[number.removeprefix("gpio-")] = rest.split("|")[1].strip(" )")
+    return [
+        f"[GPIO] {name} = {getattr(pins, name)}: the kernel driver '{held[str(getattr(pins, name))]}' holds this pin. "
+        "Choose another pin, or take the overlay out of config.txt"
+        for name in names
+        if held.get(str(getattr(pins, name)), "").strip()
+    ]
+
+
+def _check_can(settings: Settings) -> list[str]:
+    if settings.can.interface != "socketcan":
+        return []
+    state = Path(f"/sys/class/net/{settings.can.channel}/operstate")
+    try:
+        up = state.read_text().strip() in ("up", "unknown")
+    except OSError:
+        return [f"CAN link {settings.can.channel} does not exist: is the adapter plugged in and its overlay loaded?"]
+    start = f"sudo ip link set {settings.can.channel} up type can bitrate {settings.can.bitrate} restart-ms 100"
+    return [] if up else [f"CAN link {settings.can.channel} is down: {start}"]
+
+
+# --- the command line --------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Controller of a split-power DC charging station")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="config file (default: config.ini beside main.py)")
+    parser.add_argument("--check", action="store_true", help="check config and hardware, touch nothing, and end")
+    parser.add_argument("--simulate", action="store_true", help="run the whole station on this desk, with cars")
+    desk = parser.add_argument_group("with --simulate")
+    desk.add_argument("--broker", type=_address, metavar="HOST:PORT", help="use this MQTT broker, not an own one")
+    desk.add_argument("--speed", type=_speed, default=1.0, metavar="X", help="station time runs X times as fast")
+    desk.add_argument("--seed", type=int, default=1, metavar="N", help="fixes tolerances and arrivals (1)")
+    desk.add_argument("--cars", type=int, default=1000, metavar="N", help="how many cars come (1000)")
+    desk.add_argument("--protocol", choices=sorted(PROTOCOLS), help="make of the simulated modules")
+    return parser
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
+    return host, int(port)
+
+
+def _speed(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 100:
+        raise argparse.ArgumentTypeError("0.1 to 100")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    path = arguments.config or Path(__file__).resolve().parent / "config.ini"
+    try:
+        settings = config_manager.load(path)
+    except config_manager.ConfigError as error:
+        print(f"The configuration has to be mended first; no hardware was touched:\n{error}")
+        return EXIT_CONFIG
+    if arguments.check:
+        return check(settings, arguments.simulate)
+    return run(settings, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
