@@ -3,8 +3,8 @@
 Thread: any (pure: frozen in, frozen out, no clock). Lock: none. Units: kW outside, whole watts inside; times in ms.
 
 The same inputs give the same result, and the result given back at the same moment changes nothing. In this file: who
-asks, what must stay (move_dwell), whose turn it is (rotation_period), what lingers (release_delay), and the reasons.
-The order of the guns is in rules.py, the choice of modules in assign.py.
+asks, what must stay (move_dwell), whose turn it is (rotation_period), what lingers (release_delay).
+The order of the guns is in rules.py, the choice of modules in assign.py, the reasons in explain.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from planning import reasons
-from planning.assign import UNLIMITED_W, Claim, Pool, Portion, distribute
+from planning.assign import distribute
+from planning.claims import UNLIMITED_W, Claim, Pool, Portion, indices
+from planning.explain import why_nothing, why_short, why_so_much
 from planning.reasons import Reason
 from planning.request import (
     Allocation,
@@ -64,8 +66,11 @@ class _Round:
         self.current = current
         self.guns = sorted(guns, key=lambda gun: gun.gun)
         self.asking = [gun for gun in self.guns if gun.asks]
-        self.offers = sorted((offer for offer in modules if offer.available_kw > 0), key=lambda offer: offer.module)
+        usable = (offer for offer in modules if offer.available_kw > 0)
+        self.offers = sorted(usable, key=lambda offer: (offer.hours, offer.module))  # the index is the rank by hours
         self.index = {offer.module: index for index, offer in enumerate(self.offers)}
+        self.power_w = [_watts(offer.available_kw) for offer in self.offers]
+        self.reach = self._reach()
         self.held = self._usable_holdings()
         self.scarce = len(self.offers) < len(self.asking)
         self.module_w = _watts(limits.module_capacity_kw)
@@ -77,9 +82,11 @@ class _Round:
         grants = rule.sharing(self.asking, self.limits)
         portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
         held = self._hold(portions)
-        # Who just got all it asked for may pass others freely: said now, so that the next allocation finds nothing new.
-        settled = rule.order(self.asking, self._standing(held, [gun.gun for gun in order]), self.limits)
-        holdings = sorted((holding for mine in held.values() for holding in mine), key=lambda holding: holding.module)
+        settled = order
+        if held != self.held:
+            # Who just got all it asked for may pass others freely: done now, so that the next round finds nothing new.
+            settled = rule.order(self.asking, self._standing(held, [gun.gun for gun in order]), self.limits)
+        holdings = sorted((holding for mine in held.values() for holding in mine), key=_by_module)
         return Allocation(
             Assignment(tuple(holdings), tuple(gun.gun for gun in settled)),
             self._results(portions, held),
@@ -88,12 +95,21 @@ class _Round:
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
+    def _reach(self) -> dict[int, int]:
+        """The modules that each gun may have, as a mask."""
+        reach = {gun.gun: 0 for gun in self.guns}
+        for index, offer in enumerate(self.offers):
+            for gun in offer.guns_allowed if offer.pinned_gun is None else offer.guns_allowed & {offer.pinned_gun}:
+                if gun in reach:
+                    reach[gun] |= 1 << index
+        return reach
+
     def _usable_holdings(self) -> dict[int, list[Holding]]:
         """What each gun holds and may go on holding; a fault of gun, module or contactor frees the rest."""
         held: dict[int, list[Holding]] = {gun.gun: [] for gun in self.guns if gun.blocked_reason is None}
         for holding in self.current.holdings:
             index = self.index.get(holding.module)
-            if index is not None and holding.gun in held and _may_serve(self.offers[index], holding.gun):
+            if index is not None and holding.gun in held and self.reach[holding.gun] >> index & 1:
                 held[holding.gun].append(holding)
         return held
 
@@ -108,7 +124,7 @@ class _Round:
         return self._power_w(held[gun.gun]) < _target_w(gun)
 
     def _power_w(self, holdings: Iterable[Holding]) -> int:
-        return sum(_watts(self.offers[self.index[holding.module]].available_kw) for holding in holdings)
+        return sum([self.power_w[self.index[holding.module]] for holding in holdings])
 
     def _max_modules(self, gun: GunRequest) -> int:
         return 1 if gun.precharge_only else self.limits.max_modules_per_gun
@@ -130,22 +146,18 @@ class _Round:
 
     def _claim(self, gun: GunRequest, locked: int, free: int) -> Claim:
         needed_w = [
-            _watts(self.offers[self.index[holding.module]].available_kw)
+            self.power_w[self.index[holding.module]]
             for holding in self.held[gun.gun]
             if holding.excess_since_ms is None
         ]
-        reach = 0
-        for index, offer in enumerate(self.offers):
-            if free >> index & 1 and _may_serve(offer, gun.gun):
-                reach |= 1 << index
         return Claim(
             gun=gun.gun,
             target_w=_target_w(gun),
             margin_w=self._margin_w(gun),
             max_modules=self._max_modules(gun),
-            reach=reach,
+            reach=self.reach[gun.gun] & free,
             locked=locked,
-            locked_w=sum(_watts(offer.available_kw) for i, offer in enumerate(self.offers) if locked >> i & 1),
+            locked_w=sum([power for index, power in enumerate(self.power_w) if locked >> index & 1]) if locked else 0,
             kept_w=sum(needed_w),
             kept_but_one_w=sum(needed_w) - min(needed_w, default=0),
         )
@@ -158,17 +170,18 @@ class _Round:
 
     def _locked(self, gun: GunRequest, target_w: int, turns: dict[int, int]) -> int:
         """The modules that came from another gun and have to stay, and those whose turn it is to come."""
-        mask = sum(1 << index for index, to_gun in turns.items() if to_gun == gun.gun)
+        mask = sum([1 << index for index, to_gun in turns.items() if to_gun == gun.gun])
         limited = gun.limit_reason is not TargetBound.DEMAND or target_w < _target_w(gun)
         power_w = 0
-        for holding in sorted(self.held[gun.gun], key=lambda held: (held.since_ms, held.module)):
+        staying = [holding for holding in self.held[gun.gun] if self._stays(holding)]
+        for holding in sorted(staying, key=lambda held: (held.since_ms, held.module)):
             index = self.index[holding.module]
-            if index in turns or not self._stays(holding):
+            if index in turns:
                 continue
             freed_by_limit = limited and power_w >= target_w
             if not freed_by_limit and mask.bit_count() < self._max_modules(gun):
                 mask |= 1 << index
-                power_w += _watts(self.offers[index].available_kw)
+                power_w += self.power_w[index]
         return mask
 
     def _stays(self, holding: Holding) -> bool:
@@ -190,7 +203,7 @@ class _Round:
             # From the gun that has most, so that a gun loses its last module only when nobody has two.
             served.sort(key=lambda holding: (-counts[holding.gun], holding.since_ms, holding.module))
             for holding in served:
-                if _may_serve(self.offers[self.index[holding.module]], gun.gun):
+                if self.reach[gun.gun] >> self.index[holding.module] & 1:
                     turns[self.index[holding.module]] = gun.gun
                     counts[holding.gun] -= 1
                     served.remove(holding)
@@ -205,35 +218,30 @@ class _Round:
         return 0 < period_ms <= self.now_ms - holding.since_ms
 
     def _pool(self) -> Pool:
-        places = sorted(range(len(self.offers)), key=lambda index: (self.offers[index].hours, index))
-        rank = [0] * len(places)
-        for place, index in enumerate(places):
-            rank[index] = place
-        pool = Pool([_watts(offer.available_kw) for offer in self.offers], rank, [0] * len(places))
+        pool = Pool(self.power_w, [0] * len(self.offers))
         for index, offer in enumerate(self.offers):
-            pool.busy |= offer.busy_until_ready << index
+            if offer.busy_until_ready:
+                pool.busy |= 1 << index
         for holdings in self.held.values():
             for holding in holdings:
                 index = self.index[holding.module]
                 pool.holder[index] = holding.gun
-                pool.excess |= (holding.excess_since_ms is not None) << index
+                if holding.excess_since_ms is not None:
+                    pool.excess |= 1 << index
         return pool
 
     # --- the next assignment --------------------------------------------------------------------------------------
 
     def _hold(self, portions: Sequence[Portion]) -> dict[int, list[Holding]]:
-        to_gun = {
-            index: portion.gun
-            for portion in portions
-            for index in range(len(self.offers))
-            if portion.modules >> index & 1
-        }
+        to_gun = {index: portion.gun for portion in portions for index in indices(portion.modules)}
         before = {holding.module: holding for mine in self.held.values() for holding in mine}
         held: dict[int, list[Holding]] = {gun: [] for gun in self.held}
         for index, offer in enumerate(self.offers):
             holding = self._next_holding(offer.module, to_gun.get(index), before.get(offer.module))
             if holding is not None:
                 held[holding.gun].append(holding)
+        for mine in held.values():
+            mine.sort(key=_by_module)
         return held
 
     def _next_holding(self, module: int, gun: int | None, before: Holding | None) -> Holding | None:
@@ -278,36 +286,31 @@ class _Round:
         needed = sum(1 for holding in held.get(gun.gun, ()) if holding.excess_since_ms is None)
         limited_site = self.limits.site_budget_kw is not None
         if portion is None:
-            return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, _why_nothing(gun))
+            return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, why_nothing(gun))
         may_w = min(_target_w(gun), portion.share_w)
-        gets_w = min(may_w, self._power_w(held[gun.gun]))
+        gets_w = min(may_w, sum([self.power_w[index] for index in indices(portion.modules)]))
         missing = -(-(may_w - gets_w) // self.module_w)
         return GunResult(
             gun=gun.gun,
             modules=modules,
-            allocated_kw=0.0 if gun.precharge_only else gets_w / 1000,
+            allocated_kw=0.0 if gun.precharge_only else min(gun.target_kw, gets_w / 1000),
             share_kw=gets_w / 1000 if limited_site else None,
             need=-(-may_w // self.module_w),
             missing=missing,
-            reason=self._why_short(gun, missing, gets_w, held) if missing else _why_so_much(gun, may_w, needed),
+            reason=self._why_short(gun, missing, gets_w, held) if missing else why_so_much(gun, may_w / 1000, needed),
         )
 
     def _why_short(self, gun: GunRequest, missing: int, gets_w: int, held: dict[int, list[Holding]]) -> Reason:
-        if len(held[gun.gun]) >= self._max_modules(gun):
-            return reasons.module_limit(gets_w / 1000, self._max_modules(gun))
-        owner = {holding.module: holding.gun for mine in held.values() for holding in mine}
-        reachable = {offer.module for offer in self.offers if _may_serve(offer, gun.gun)}
-        holders = sorted({owner[module] for module in sorted(reachable) if module in owner} - {gun.gun})
-        if holders:
-            return reasons.shared(missing, holders)
-        unreachable = [offer.module for offer in self.offers if offer.module not in reachable]
-        if unreachable:
-            return reasons.no_crosspoint(missing, unreachable)
-        return reasons.no_modules(missing, len(self.offers))
+        most = self._max_modules(gun)
+        if len(held[gun.gun]) >= most:
+            return reasons.module_limit(gets_w / 1000, most)
+        reachable = {offer.module for index, offer in enumerate(self.offers) if self.reach[gun.gun] >> index & 1}
+        holdings = [holding for mine in held.values() for holding in mine]
+        return why_short(gun, missing, holdings, reachable, [offer.module for offer in self.offers])
 
 
-def _may_serve(offer: ModuleOffer, gun: int) -> bool:
-    return gun in offer.guns_allowed and offer.pinned_gun in (None, gun)
+def _by_module(holding: Holding) -> int:
+    return holding.module
 
 
 def _with_excess(holding: Holding, since_ms: int | None) -> Holding:
@@ -320,30 +323,3 @@ def _target_w(gun: GunRequest) -> int:
 
 def _watts(kw: float) -> int:
     return round(kw * 1000)
-
-
-def _why_nothing(gun: GunRequest) -> Reason:
-    if gun.blocked_reason is not None:
-        return reasons.BLOCKED[gun.blocked_reason]
-    return _bound(gun, 0.0, 0) if gun.demand_kw > 0 else reasons.IDLE
-
-
-def _why_so_much(gun: GunRequest, may_w: int, modules: int) -> Reason:
-    """The gun gets all it may have."""
-    if may_w < _target_w(gun):
-        return reasons.site_limit(may_w / 1000, _target_w(gun) / 1000)
-    if gun.precharge_only:
-        return reasons.PRECHARGE
-    return _bound(gun, may_w / 1000, modules)
-
-
-def _bound(gun: GunRequest, target_kw: float, modules: int) -> Reason:
-    match gun.limit_reason:
-        case TargetBound.GUN_LIMIT:
-            return reasons.gun_limit(target_kw, gun.gun)
-        case TargetBound.COMMAND_LIMIT:
-            return reasons.command_limit(target_kw)
-        case TargetBound.CURRENT_LIMIT:
-            return reasons.current_limit(target_kw)
-        case TargetBound.DEMAND:
-            return reasons.served(target_kw, modules)

@@ -1,0 +1,54 @@
+"""Job: find the reason that fits what a gun gets.
+
+Thread: any (pure). Lock: none. Units: kW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+
+from planning import reasons
+from planning.reasons import Reason
+from planning.request import GunRequest, Holding, TargetBound
+
+
+def why_nothing(gun: GunRequest) -> Reason:
+    """For a gun that does not ask: blocked, held to 0 kW, or without demand."""
+    if gun.blocked_reason is not None:
+        return reasons.BLOCKED[gun.blocked_reason]
+    return _bound(gun, 0.0, 0) if gun.demand_kw > 0 else reasons.IDLE
+
+
+def why_so_much(gun: GunRequest, may_kw: float, modules: int) -> Reason:
+    """For a gun that gets all that it may have."""
+    if gun.precharge_only:
+        return reasons.PRECHARGE if modules else reasons.site_limit(may_kw, 0.0)
+    if may_kw < gun.target_kw:
+        return reasons.site_limit(may_kw, gun.target_kw)
+    return _bound(gun, gun.target_kw, modules)
+
+
+def why_short(
+    gun: GunRequest, missing: int, holdings: Iterable[Holding], reachable: AbstractSet[int], usable: Sequence[int]
+) -> Reason:
+    """For a gun that lacks modules: others hold them, no contactor leads to them, or there are no more."""
+    holders = {holding.gun for holding in holdings if holding.module in reachable} - {gun.gun}
+    if holders:
+        return reasons.shared(missing, sorted(holders))
+    unreachable = sorted(set(usable) - reachable)
+    if unreachable:
+        return reasons.no_crosspoint(missing, unreachable)
+    return reasons.no_modules(missing, len(usable))
+
+
+def _bound(gun: GunRequest, target_kw: float, modules: int) -> Reason:
+    match gun.limit_reason:
+        case TargetBound.GUN_LIMIT:
+            return reasons.gun_limit(target_kw, gun.gun)
+        case TargetBound.COMMAND_LIMIT:
+            return reasons.command_limit(target_kw)
+        case TargetBound.CURRENT_LIMIT:
+            return reasons.current_limit(target_kw)
+        case TargetBound.DEMAND:
+            return reasons.served(target_kw, modules)
