@@ -260,12 +260,25 @@ def _told_in_words(what: str) -> Iterator[None]:
 class ContactorController:
     """Closes what the interlock allows, opens whatever is asked, and knows of each contactor what is proven."""
 
-    def __init__(self, gpio: GpioLibrary, pins: Gpio, safety: Safety, gun_count: int, module_count: int) -> None:
-        """Touches no pin. Raises ValueError when the wiring cannot carry gun_count x module_count contacts."""
+    def __init__(
+        self,
+        gpio: GpioLibrary,
+        pins: Gpio,
+        safety: Safety,
+        gun_count: int,
+        module_count: int,
+        driver: PinDriver | None = None,
+    ) -> None:
+        """Touches no pin. Raises ValueError when the wiring cannot carry gun_count x module_count contacts.
+
+        `driver`: what drives the coils instead of what `pins` names (long simulations hand images over as they are).
+        """
         self._matrix = Matrix(gun_count, module_count)
         self._safety = safety
         self._driver: PinDriver
-        if pins.driver is GpioDriver.DIRECT:
+        if driver is not None:
+            self._driver = driver
+        elif pins.driver is GpioDriver.DIRECT:
             self._driver = DirectDriver(gpio, pins, self._matrix.crosspoints)
         else:
             self._driver = ShiftRegisterDriver(gpio, pins, len(self._matrix.crosspoints))
