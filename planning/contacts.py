@@ -47,14 +47,14 @@ class Contacts:
     """Commanded image, debounced feedback and the ContactState that follows for each contact.
 
     `states[i]` is kept up to date by `feed()` and `command()`; `unproven` is the mask of contacts that must be
-    taken for closed (the debounced and the newest raw image both have to say open).
+    taken for closed: the debounced and the newest raw image both have to say open, and a contact whose coil was
+    released on its way up must have had open_timeout_s to fall back, for a reading on the way proves nothing.
     """
 
     def __init__(self, count: int, debounce_s: float, close_timeout_s: float, open_timeout_s: float) -> None:
         self.mask = (1 << count) - 1
         self.image = 0  # commanded: 1 = coil on
         self.closed = self.mask  # debounced feedback
-        self.unproven = self.mask
         self.valid = False
         self.read_at_s = float("-inf")  # last image whose test bits were right
         self.states = [ContactState.UNKNOWN] * count
@@ -63,9 +63,15 @@ class Contacts:
         self._open_timeout_s = open_timeout_s
         self._latched_at_s = [float("-inf")] * count
         self._confirmed = 0  # feedback has agreed with the present command since its latch edge
+        self._raw = self.mask
+        self._falling_back = 0  # released while they read open: they may still touch
         self._moving = 0  # the states that time alone can change
         self._valid_since_s: float | None = None
         self._differs_since_s: dict[int, float] = {}  # contacts whose raw feedback differs from the debounced
+
+    @property
+    def unproven(self) -> int:
+        return self.closed | self._raw | self._falling_back
 
     @property
     def unsettled(self) -> bool:
@@ -75,6 +81,7 @@ class Contacts:
     def command(self, image: int, now_s: float) -> None:
         """`image` was latched at `now_s`; the time limits of the bits that changed count from here."""
         changed = self.image ^ image
+        self._falling_back = (self._falling_back | self.image & ~self.closed) & ~image
         self.image = image
         self._confirmed &= ~changed
         for index in bits_of(changed):
@@ -94,8 +101,8 @@ class Contacts:
         self.read_at_s = now_s
         if raw == self.closed and self.valid and not self._moving and not self._differs_since_s:
             return
+        self._raw = raw
         changed = self._debounce(raw, now_s)
-        self.unproven = self.closed | raw
         if not self.valid and self._settled_again(now_s):
             changed = self.mask
         if self.valid:
@@ -105,7 +112,7 @@ class Contacts:
         self._valid_since_s = None
         if self.valid or self.closed != self.mask:
             self.valid = False
-            self.closed = self.unproven = self.mask
+            self.closed = self._raw = self.mask
             self.states = [ContactState.UNKNOWN] * len(self.states)
             self._moving = 0
         self._differs_since_s.clear()
@@ -136,7 +143,8 @@ class Contacts:
     def _judge(self, which: int, now_s: float) -> None:
         if not self.valid:
             return
-        self._confirmed |= ~(self.image ^ self.closed) & which
+        self._end_falls(now_s)
+        self._confirmed |= ~(self.image ^ self.closed) & which & ~self._falling_back
         for index in bits_of(which):
             bit = 1 << index
             state = self.states[index] = self._state(index, bit, now_s)
@@ -144,6 +152,12 @@ class Contacts:
                 self._moving |= bit
             else:
                 self._moving &= ~bit
+
+    def _end_falls(self, now_s: float) -> None:
+        """Once it was seen closed, its opening will be a proof; otherwise open_timeout_s must have passed."""
+        for index in bits_of(self._falling_back):
+            if self.closed >> index & 1 or now_s - self._latched_at_s[index] + ROUNDING_S >= self._open_timeout_s:
+                self._falling_back &= ~(1 << index)
 
     def _state(self, index: int, bit: int, now_s: float) -> ContactState:
         age_s = now_s - self._latched_at_s[index] + ROUNDING_S
@@ -154,7 +168,7 @@ class Contacts:
                 return ContactState.DROPPED
             return ContactState.CLOSING if age_s < self._close_timeout_s else ContactState.CLOSE_FAILED
         if not self.closed & bit:
-            return ContactState.OPEN
+            return ContactState.OPENING if self._falling_back & bit else ContactState.OPEN
         if self._confirmed & bit:
             return ContactState.INTRUDER
         return ContactState.OPENING if age_s < self._open_timeout_s else ContactState.OPEN_FAILED

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planning.model import CloseEvidence, CloseRefusal, ModuleStatus
+from planning.model import CloseEvidence, CloseRefusal, ModuleState, ModuleStatus
 from planning.settings import Safety
 
 #: The module's set-point on a live bus may be this far above bus minus match_offset: rounding to the wire's unit, and
@@ -73,7 +73,7 @@ def _bus_is_dead(gun_dark: bool, evidence: CloseEvidence, dead_voltage_v: float)
 
 def _judge_dead_bus(module: ModuleStatus, safety: Safety, now_s: float) -> CloseRefusal | None:
     fresh_s = safety.fresh_reading_s
-    if module.set_on or module.on is not False or not _fresh(module.on_at_s, now_s, fresh_s):
+    if module.set_on or not _says(module, False, now_s, fresh_s):
         return CloseRefusal.MODULE_NOT_OFF
     dead = module.voltage_v is not None and module.voltage_v < safety.dead_voltage_v
     if not dead or not _fresh(module.voltage_at_s, now_s, fresh_s):
@@ -87,13 +87,18 @@ def _judge_live_bus(evidence: CloseEvidence, safety: Safety, now_s: float) -> Cl
         return CloseRefusal.NEED_VOLTAGE
     if module.on is False:
         return CloseRefusal.BUS_NOT_DEAD  # it is ready for a dead bus, and this one is not
-    if not module.on or not _fresh(module.on_at_s, now_s, safety.fresh_reading_s):
+    if not _says(module, True, now_s, safety.fresh_reading_s):
         return CloseRefusal.MODULE_NOT_ON
     if not _unloaded(module, safety, now_s):
         return CloseRefusal.MODULE_LOADED
     if not _matched(module, bus_voltage_v, safety, now_s):
         return CloseRefusal.NOT_MATCHED
     return None
+
+
+def _says(module: ModuleStatus, on: bool, now_s: float, fresh_s: float) -> bool:
+    """Its own fresh status word; two modules on one address (REFUSED) have no status of their own."""
+    return module.on is on and module.state is not ModuleState.REFUSED and _fresh(module.on_at_s, now_s, fresh_s)
 
 
 def _unloaded(module: ModuleStatus, safety: Safety, now_s: float) -> bool:

@@ -130,8 +130,8 @@ class InputChain:
     Load low: the stages follow the inputs and the clock does nothing. Load high: they hold, the data pin shows index 0
     and each rising clock edge brings the next. `inputs` is asked at the moment of loading for bits 0-53 (1 = high).
 
-    Fault hooks for tests: masks `stuck_high`, `stuck_low` and `flipped` over all 56 inputs (54 and 55 are the test
-    bits), `edges_gained` as in OutputChain.
+    Fault hooks for tests: masks `stuck_high`, `stuck_low` and `flipped` over the 64 bits that are read (54 and 55 are
+    the test inputs, 56-63 the tied serial input), `edges_gained` as in OutputChain.
     """
 
     __slots__ = ("_clock_level", "_inputs", "_loading", "_stages", "edges_gained", "flipped", "stuck_high", "stuck_low")
@@ -165,8 +165,8 @@ class InputChain:
         return self._stages & 1
 
     def _wired(self) -> int:
-        inputs = self._inputs() & CONTACT_INPUTS | WIRED_HIGH
-        return (inputs ^ self.flipped | self.stuck_high) & ~self.stuck_low | TIED_SERIAL_INPUT
+        inputs = self._inputs() & CONTACT_INPUTS | WIRED_HIGH | TIED_SERIAL_INPUT
+        return (inputs ^ self.flipped | self.stuck_high) & ~self.stuck_low
 
     def _with_stray_edges(self, stages: int) -> int:
         if self.edges_gained >= 0:
