@@ -10,7 +10,7 @@ serial bits; requests leave the last two fields 0, replies carry them. Byte 0: g
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 
@@ -86,7 +86,7 @@ class WireModule:
     def fail(self, status_bits: int, now_s: float) -> None:
         """A fault of its own: it switches off and shows the bits until `heal`."""
         self.extra_status |= status_bits
-        self.module.enabled = False
+        self.module.failed = True
         self.module.shut_down(now_s)
 
     def heal(self) -> None:
@@ -95,7 +95,7 @@ class WireModule:
         self.extra_status = 0
         self.muted = self.deaf = False
         self.frozen = None
-        self.module.enabled = True
+        module.failed = False
         module.ignores_off = module.ignores_set_points = False
         module.derate(MAX_CURRENT_A)
 
@@ -211,10 +211,16 @@ SETS: dict[int, Callable[[WireModule, int, float], None]] = {
 class ModuleWire:
     """All modules on one wire. `answer` takes every frame that anybody sends and gives the frames that come back."""
 
-    def __init__(self, modules: Iterable[PowerModule], seed: int = 0) -> None:
+    def __init__(
+        self, modules: Iterable[PowerModule], seed: int = 0, identities: Mapping[int, Identity] | None = None
+    ) -> None:
+        """Module n answers on address n. `identities`: type plates of some modules, the others get theirs by `seed`."""
         self._rng = random.Random(seed)
         self._next_delay = self._rng.random
-        self.boards = [WireModule(module, module.number, self._identity()) for module in modules]
+        plates = identities or {}
+        self.boards = [
+            WireModule(module, module.number, plates.get(module.number) or self._identity()) for module in modules
+        ]
         self._by_address: dict[int, list[WireModule]] = {0: self.boards}
         for board in self.boards:
             self._by_address[board.address] = [board]

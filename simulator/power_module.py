@@ -52,6 +52,7 @@ class PowerModule:
         "constant_current",
         "current_a",
         "enabled",
+        "failed",
         "forgets",
         "gain_a",
         "gain_v",
@@ -91,6 +92,7 @@ class PowerModule:
         self.forgets = rng.random() < forget_share
         self.bus: GunBus | None = None
         self.enabled = True  # hardware enable; the emergency stop takes it away
+        self.failed = False  # its own fault keeps it off
         self.ignores_off = self.ignores_set_points = False
         self.on = False
         self.low_range = False
@@ -107,7 +109,7 @@ class PowerModule:
 
     def switch(self, on: bool, now_s: float) -> None:
         """Take an ON or OFF from the wire. ON begins the soft start; an ON while on changes nothing."""
-        if on and self.enabled and not self.on:
+        if on and self.enabled and not self.failed and not self.on:
             self._start(now_s)
         elif not on and self.on and not self.ignores_off:
             self.shut_down(now_s)

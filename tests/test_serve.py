@@ -1,0 +1,187 @@
+"""The plant as a process of its own: its files, faults by line, CAN and pins from the outside, the monostable."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import can
+import pytest
+
+from planning.settings import Gpio
+from simulator.cabinet import HEARTBEAT_LIMIT_S, Cabinet
+from simulator.faults import Bench, apply
+from simulator.gpio_face import SimulatedGpio
+from simulator.gpio_shm import ControllerSide
+from simulator.module_wire import ModuleWire
+from simulator.plant import Plant
+
+PROJECT = Path(__file__).resolve().parents[1]
+LIMIT_S = 10.0
+
+
+def until(condition: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
+    """Wait for a condition, with a limit."""
+    ticks, ends_s = threading.Event(), time.monotonic() + limit_s
+    while time.monotonic() < ends_s:
+        if result := condition():
+            return result
+        ticks.wait(0.01)
+    raise AssertionError("it did not happen in time")
+
+
+class Served:
+    """A running `python -m simulator --serve`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        command = [sys.executable, "-m", "simulator", "--serve", str(folder), "--broker", "127.0.0.1:1"]
+        self.process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+        self.ready = until(lambda: self.read("plant.json"))
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        path = self.folder / name
+        return json.loads(path.read_text()) if path.exists() else None  # type: ignore[no-any-return]
+
+    def state(self) -> dict[str, Any]:
+        return self.read("state.json") or {}
+
+    def command(self, line: str) -> None:
+        with (self.folder / "control").open("w") as control:
+            control.write(line + "\n")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    served = Served(tmp_path / "plant")
+    yield served
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(LIMIT_S) == 0
+    assert not (served.folder / "plant.json").exists()
+
+
+@pytest.mark.process
+def test_the_plant_in_its_own_process_closes_charges_and_drops_when_the_heartbeat_ends(served: Served) -> None:
+    config = (served.folder / "config.ini").read_text()
+    assert f"option_port = {served.ready['can_port']}" in config
+    pins = ControllerSide(served.folder)
+    pins.set_outputs(1, True)
+
+    def alive() -> dict[str, Any]:
+        pins.count_heartbeat_edge()
+        return served.state()
+
+    until(lambda: alive()["closed"] == ["g1m1"])
+    until(lambda: alive()["guns"][0]["output_closed"])
+    with can.Bus(interface="socketcand", channel="can0", host="127.0.0.1", port=served.ready["can_port"]) as bus:
+        bus.send(can.Message(arbitration_id=0x0220_4000, data=bytes.fromhex("1200000000000000"), is_extended_id=True))
+        assert until(lambda: bus.recv(0.1)).data[:2].hex() == "1300"
+    until(lambda: served.state()["supply_drops"] == 1)
+    until(lambda: served.state()["closed"] == [])
+    assert served.state()["violations"] == []
+
+
+@pytest.mark.process
+def test_a_line_in_the_control_pipe_breaks_something(served: Served) -> None:
+    served.command("slam g2m3")
+    until(lambda: served.state()["closed"] == ["g2m3"])
+    served.command("estop press")
+    until(lambda: not served.state()["estop_healthy"])
+    served.command("do something")
+    until(lambda: served.state()["last_command"] == "refused: do something")
+    assert served.process.poll() is None
+
+
+def test_the_monostable_drops_the_coils_half_a_second_after_the_last_edge() -> None:
+    now_s = 0.0
+    plant = Plant(seed=1)
+    gpio = SimulatedGpio(Gpio(), lambda: now_s)
+    cabinet = Cabinet(plant, gpio)
+    chain = gpio.output_chain
+    assert chain is not None
+    chain.restore(latched=1, enabled=True)
+
+    def run_to(end_s: float) -> None:
+        nonlocal now_s
+        while now_s < end_s - 1e-9:
+            now_s += 0.01
+            cabinet.step(now_s)
+
+    run_to(1.0)
+    assert plant.closed_contacts() == []  # no first edge, no supply
+    gpio.setmode(gpio.BCM)
+    gpio.setup(Gpio().heartbeat_pin, gpio.OUT)
+    gpio.output(Gpio().heartbeat_pin, 1)
+    run_to(1.0 + HEARTBEAT_LIMIT_S)
+    assert len(plant.closed_contacts()) == 1
+    assert gpio.feedback_inputs == 1 | 1 << 54
+    run_to(1.0 + HEARTBEAT_LIMIT_S + 0.06)
+    assert plant.closed_contacts() == []
+    assert cabinet.supply_drops == 1
+
+
+class NoLink:
+    cut = False
+    dropped = 0
+
+    def drop_clients(self) -> None:
+        self.dropped += 1
+
+
+def test_every_line_of_the_help_does_what_it_says() -> None:
+    plant, link = Plant(seed=1), NoLink()
+    wire = ModuleWire(plant.modules)
+    bench = Bench(plant, wire, link)
+    for line in (
+        "mute m1",
+        "deaf m2",
+        "freeze m3",
+        "ignore_off m4",
+        "ignore_set m5",
+        "derate m6 20",
+        "fail m7 42",
+        "reboot m8",
+        "duplicate m9",
+        "battery g2 480",
+        "can cut",
+        "can drop",
+        "stick g1m1",
+        "reads_closed g1m2",
+        "reads_open g1m3",
+        "weld g1m4",
+    ):
+        assert apply(line, bench, 0.0) == line
+    assert wire.board(1).muted
+    assert wire.board(2).deaf
+    assert wire.board(3).frozen is not None
+    assert wire.board(4).module.ignores_off
+    assert wire.board(5).module.ignores_set_points
+    assert wire.board(6).module.available_a == 20.0
+    assert wire.board(7).extra_status == 0x42
+    assert wire.board(8).silent_until_s > 0.0
+    assert len(wire.boards) == 10
+    assert plant.guns[1].battery is not None
+    assert (link.cut, link.dropped) == (True, 1)
+    assert len(plant.contacts.faults) == 4
+    apply("heal m1", bench, 0.0)
+    apply("repair g1m4", bench, 0.0)
+    apply("can join", bench, 0.0)
+    assert not wire.board(1).muted
+    assert len(plant.contacts.faults) == 3
+    assert link.cut is False
+
+
+@pytest.mark.parametrize(
+    "line", ["", "explode", "mute", "mute m10", "weld g7m1", "weld m1", "estop maybe", "can dance"]
+)
+def test_a_line_that_says_nothing_is_refused_with_help(line: str) -> None:
+    plant = Plant()
+    with pytest.raises(ValueError):
+        apply(line, Bench(plant, ModuleWire(plant.modules), NoLink()), 0.0)
