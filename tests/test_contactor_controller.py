@@ -377,6 +377,22 @@ def test_debounce_wants_20_ms_of_the_same() -> None:
     assert contacts.states[1] is STATES.OPEN
 
 
+def test_a_released_contact_that_still_touches_is_no_intruder() -> None:
+    contacts = Contacts(1, debounce_s=0.02, close_timeout_s=0.3, open_timeout_s=0.2)
+    for step in range(4):
+        contacts.feed(0, step * 0.01)
+    contacts.command(1, 0.03)
+    contacts.command(0, 0.04)
+    seen = set()
+    for step in range(4, 12):
+        contacts.feed(1 if 6 <= step < 10 else 0, step * 0.01)
+        seen.add(contacts.states[0])
+    assert seen == {STATES.OPENING}
+    for step in range(12, 14):
+        contacts.feed(0, step * 0.01)
+    assert contacts.states[0] is STATES.OPEN  # it was seen closed and then open: that is a proof before 200 ms are over
+
+
 def test_a_chattering_contact_does_not_hide_its_neighbour() -> None:
     contacts = Contacts(2, debounce_s=0.02, close_timeout_s=0.3, open_timeout_s=0.2)
     for step in range(4):
