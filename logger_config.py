@@ -169,7 +169,9 @@ class _RotatingFile(_File):
 
     def write(self, data: bytes) -> None:
         head = self.head()
-        if self._size_on_disk() + len(data) > self._max_bytes and self._size_on_disk() > len(head):
+        size = self._size_on_disk()
+        # At least as much log as head goes into a file, else a long configuration would give a file a line.
+        if size and size + len(data) > max(self._max_bytes, 2 * len(head)):
             self._roll_over()
             super().write(head)
         super().write(data)

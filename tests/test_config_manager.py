@@ -545,7 +545,7 @@ def test_clashes(tmp_path: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "said"),
     [
-        (0o644, "everybody on this computer may read {path}. Run: chmod 600 {path}."),
+        (0o604, "everybody on this computer may read {path}. Run: chmod 600 {path}."),
         (0o602, "everybody on this computer may write {path}. Run: chmod o-w {path}."),
     ],
 )
@@ -560,6 +560,7 @@ def test_clashes(tmp_path: Path, text: str, said: str) -> None:
 def test_B51_a_secret_must_be_private(tmp_path: Path, lines: str, mode: int, said: str) -> None:
     private(tmp_path, "ok")
     path = private(tmp_path, "secret")
+    path.chmod(0o640)
     read(tmp_path, lines)
     path.chmod(mode)
     assert said.format(path=path) in only_problem(tmp_path, lines)
