@@ -6,6 +6,7 @@ Thread: MainThread. Lock: none. Units: V.
 from __future__ import annotations
 
 import argparse
+import configparser
 import logging
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def main() -> int:
     )
     try:
         process = PlantProcess(options)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, configparser.Error) as error:
         print(f"The simulated station cannot start: {error}", file=sys.stderr)
         return 2
     process.run()

@@ -76,6 +76,7 @@ class WireBus(can.BusABC):
 
     def __init__(self, answer: Answer, now_s: Callable[[], float], on_frame: FrameLog | None = None) -> None:
         super().__init__(channel="wire")
+        self._is_shutdown = True  # there is nothing to release, so nobody need complain that it was not
         self.down = False
         self.cut = False
         self.refuse_sends = 0

@@ -29,13 +29,13 @@ from simulator.gun_bus import FixedBattery
 from simulator.module_wire import ModuleWire
 from simulator.mqtt_link import DeviceLink
 from simulator.plant import Plant
+from simulator.plant_state import plant_state
 from simulator.socketcand import SocketcandServer
 
 log = logging.getLogger(__name__)
 
 LOOP_S = 0.002
 STATE_S = 0.1
-VIOLATIONS_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ServeOptions:
     battery_v: float = 640.0  # behind every dispenser, without end, when no cars come
     cars: int = 0
     seed: int = 1
-    can_port: int = 0  # 0: a free one
+    can_port: int = 0  # 0: the one that DIR/config.ini names, else a free one
     broker: tuple[str, int] | None = None  # None: one of its own
 
 
@@ -80,8 +80,10 @@ class PlantProcess:
         now_s = time.monotonic()
         self.plant = Plant(options.seed, now_s)
         self.wire = ModuleWire(self.plant.modules, options.seed)
-        self.server = SocketcandServer(self.wire.answer, options.can_port)
-        self._far_end = PlantSide(self._folder, _pins(self._folder), seed=options.seed)
+        config = _read_config(self._folder)
+        can_port = options.can_port or config.getint("CAN", "option_port", fallback=0)
+        self.server = SocketcandServer(self.wire.answer, can_port)
+        self._far_end = PlantSide(self._folder, _pins(config), seed=options.seed)
         self._cabinet = Cabinet(self.plant, self._far_end)
         self._bench = Bench(self.plant, self.wire, self.server)
         self._control = _Control(self._folder / "control")
@@ -89,7 +91,8 @@ class PlantProcess:
         self._state_due_s = now_s
         self._last_command = ""
         self._stopping = False
-        self._own_broker = EmbeddedBroker() if options.broker is None else None
+        mqtt_port = config.getint("MQTT", "port", fallback=1883)
+        self._own_broker = EmbeddedBroker(mqtt_port) if options.broker is None else None
         self.broker = options.broker or ("127.0.0.1", self._own_broker.start() if self._own_broker else 0)
         self._fixed_cars = FixedCars(self.plant, options.battery_v, now_s) if options.cars == 0 else None
         self._forecourt: Forecourt | None = None
@@ -128,36 +131,13 @@ class PlantProcess:
 
     def state(self, now_s: float) -> dict[str, Any]:
         """What state.json shows."""
-        plant, referee = self.plant, self.plant.referee
-        return {
-            "monotonic_s": round(now_s, 3),
-            "up_s": round(now_s - self._started_s, 3),
-            "power_kw": round(plant.power_kw(), 3),
-            "guns": [_gun_state(plant, gun, now_s) for gun in range(1, GUNS + 1)],
-            "modules": [_module_state(plant, number, now_s) for number in range(1, len(plant.modules) + 1)],
-            "closed": [str(crosspoint) for crosspoint in plant.closed_contacts()],
+        server = self.server
+        return plant_state(self.plant, now_s, self._started_s) | {
             "coils": f"{self._far_end.coils:014x}",
             "supply_on": self._cabinet.supply_on,
             "supply_drops": self._cabinet.supply_drops,
-            "estop_healthy": plant.estop_healthy,
             "heartbeat_edges": self._far_end.heartbeat_edges,
-            "closings": referee.closings,
-            "openings": referee.openings,
-            "violation_counts": {kind.value: count for kind, count in referee.counts.items()},
-            "violations": [
-                {
-                    "at_s": round(violation.at_s - self._started_s, 3),
-                    "kind": violation.kind.value,
-                    "crosspoint": str(violation.crosspoint),
-                    "detail": violation.detail,
-                }
-                for violation in referee.violations[-VIOLATIONS_SHOWN:]
-            ],
-            "can": {
-                "frames": self.server.frames,
-                "malformed": self.server.malformed,
-                "clients": self.server.client_count,
-            },
+            "can": {"frames": server.frames, "malformed": server.malformed, "clients": server.client_count},
             "last_command": self._last_command,
         }
 
@@ -225,41 +205,19 @@ class _Control:
         self._path.unlink(missing_ok=True)
 
 
-def _gun_state(plant: Plant, number: int, now_s: float) -> dict[str, Any]:
-    gun = plant.guns[number - 1]
-    return {
-        "gun": number,
-        "bus_v": round(gun.voltage_v(now_s), 2),
-        "current_a": round(gun.current_a, 2),
-        "power_kw": round(gun.power_w / 1000.0, 3),
-        "energy_kwh": round(gun.energy_j / 3.6e6, 4),
-        "peak_v": round(gun.peak_v, 1),
-        "peak_a": round(gun.peak_a, 1),
-        "output_closed": gun.connected,
-        "modules": [module.number for module in gun.modules],
-    }
-
-
-def _module_state(plant: Plant, number: int, now_s: float) -> dict[str, Any]:
-    module = plant.modules[number - 1]
-    return {
-        "module": number,
-        "on": module.on,
-        "voltage_v": round(module.output_v(now_s), 2),
-        "current_a": round(module.current_a, 2),
-        "set_v": module.set_v,
-        "set_a": module.set_a,
-    }
-
-
-def _pins(folder: Path) -> Gpio:
-    """The pins of DIR/config.ini if it names any, else the default wiring."""
+def _read_config(folder: Path) -> configparser.ConfigParser:
+    """What a controller in this folder will read: after a restart the plant is found where it was."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.read([folder / "config.ini", folder / "config.local.ini"], encoding="utf-8-sig")
-    if not parser.has_section("GPIO"):
+    return parser
+
+
+def _pins(config: configparser.ConfigParser) -> Gpio:
+    """The pins that the configuration names, the others as by default."""
+    if not config.has_section("GPIO"):
         return Gpio()
     known = Gpio.__dataclass_fields__
-    pins = {key: parser.getint("GPIO", key) for key in parser.options("GPIO") if key in known and key.endswith("_pin")}
+    pins = {key: config.getint("GPIO", key) for key in config.options("GPIO") if key in known and key.endswith("_pin")}
     return Gpio(**pins)  # type: ignore[arg-type]
 
 

@@ -209,6 +209,20 @@ def test_off_stops_the_current_at_once_and_the_capacitor_in_seconds() -> None:
     assert all(module.output_v(plant.now_s) < 60.0 for module in plant.modules)
 
 
+def test_a_lower_set_point_of_an_unloaded_module_is_reached_only_through_its_bleeder() -> None:
+    plant = station()
+    module = plant.modules[0]
+    module.set_voltage(1000.0)
+    module.set_current(1.0)
+    module.switch(True, 0.0)
+    plant.advance(8.0)
+    module.set_voltage(200.0)
+    plant.advance(0.5)
+    assert 500.0 < module.output_v(plant.now_s) < 800.0
+    plant.advance(3.0)
+    assert module.output_v(plant.now_s) == pytest.approx(200.0)
+
+
 @pytest.mark.parametrize("forget_share", [0.0, 1.0])
 def test_some_modules_forget_at_on_what_they_were_told_while_off(forget_share: float) -> None:
     plant = station(forget_share=forget_share)

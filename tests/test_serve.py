@@ -42,7 +42,10 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "simulator", "--serve", str(folder), "--broker", "127.0.0.1:1"]
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "simulator", "--serve", str(self.folder), "--broker", "127.0.0.1:1"]
         self.process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
         self.ready = until(lambda: self.read("plant.json"))
 
@@ -64,6 +67,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     yield served
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(LIMIT_S) == 0
+    assert not (served.folder / "control").exists()
     assert not (served.folder / "plant.json").exists()
 
 
@@ -86,6 +90,16 @@ def test_the_plant_in_its_own_process_closes_charges_and_drops_when_the_heartbea
     until(lambda: served.state()["supply_drops"] == 1)
     until(lambda: served.state()["closed"] == [])
     assert served.state()["violations"] == []
+
+
+@pytest.mark.process
+def test_killed_and_started_again_it_is_found_where_it_was(served: Served) -> None:
+    port = served.ready["can_port"]
+    served.process.kill()
+    served.process.wait(LIMIT_S)
+    (served.folder / "plant.json").unlink()
+    served.start()
+    assert served.ready["can_port"] == port
 
 
 @pytest.mark.process
