@@ -78,20 +78,28 @@ class _Round:
 
     def decide(self, rule: Rule) -> Allocation:
         order = rule.order(self.asking, self._standing(self.held, self.current.order), self.limits)
-        claims = self._claims(order)
-        grants = rule.sharing(self.asking, self.limits)
-        portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
-        held = self._hold(portions)
-        settled = order
-        if held != self.held:
-            # Who just got all it asked for may pass others freely: done now, so that the next round finds nothing new.
+        claims, portions, held = self._serve(order, rule)
+        for _ in self.asking:
+            # Who just lost all is passed freely, who got all passes freely: settled now, not in the next round.
             settled = rule.order(self.asking, self._standing(held, [gun.gun for gun in order]), self.limits)
+            if settled == order:
+                break
+            order = settled
+            claims, portions, held = self._serve(order, rule)
         holdings = sorted((holding for mine in held.values() for holding in mine), key=_by_module)
         return Allocation(
-            Assignment(tuple(holdings), tuple(gun.gun for gun in settled)),
+            Assignment(tuple(holdings), tuple(gun.gun for gun in order)),
             self._results(portions, held),
             self._next_due_ms(claims, held),
         )
+
+    def _serve(
+        self, order: Sequence[GunRequest], rule: Rule
+    ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
+        claims = self._claims(order)
+        grants = rule.sharing(self.asking, self.limits)
+        portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
+        return claims, portions, self._hold(portions)
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
@@ -136,9 +144,10 @@ class _Round:
         left_w = self.budget_w
         locked: dict[int, int] = {}
         for gun in order:
-            target_w = min(_target_w(gun), left_w)
-            left_w -= target_w
-            locked[gun.gun] = self._locked(gun, target_w, turns)
+            share_w = min(_target_w(gun), left_w)
+            left_w -= share_w
+            # A turn goes against the order in which the site budget is handed out: it ends by time alone.
+            locked[gun.gun] = self._locked(gun, _target_w(gun) if self.scarce else share_w, turns)
         free = (1 << len(self.offers)) - 1
         for mask in locked.values():
             free &= ~mask

@@ -112,7 +112,7 @@ def check_nothing_idle(result: Allocation, modules: Sequence[ModuleOffer], limit
             assert idle == [], f"gun {gun.gun} waits while modules {idle} do nothing"
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), alike=st.booleans())
 def test_every_allocation_of_a_random_day_keeps_the_rules(seed: int, alike: bool) -> None:
     dice = random.Random(seed)
