@@ -8,7 +8,7 @@ Typed from: UUGreenPower "UR1000X0 CAN communication guide" v36.2 of 2025-08-18;
 Identifier: protocol 1 (28:25), monitor (24:21; ours is 1), module (20:14; 0 = all), then 14 bits that are 0 in a
 request and day and serial of the module in a reply. Data: group and message type, command, two bytes 0, a 32-bit value.
 The vendor's text lets group 0 mean every group, so it is used with single addresses; OFF to all goes out in the form
-of the vendor's own example (group 1, the factory setting) as well, since an OFF may not hang on one sentence of a manual.
+of the vendor's own example (group 1, the factory setting) as well: an OFF may not hang on one sentence of a manual.
 
 The text describes one frame that sets all values (type 11). No driver is known to use it, so neither does this one.
 """
@@ -263,7 +263,7 @@ def _enr_serial(can_id: int, data: bytes) -> Serial:
 # --- the make -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # two makes are the same only when they are one object
 class UUGreenFamily:
     """A make that speaks this protocol. See `protocols.base.Make` for the methods."""
 
