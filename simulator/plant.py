@@ -133,7 +133,7 @@ class Plant:
         )
         self._note(at_s, "closed", f"{crosspoint} bus {closing.bus_v:.1f} V module {closing.module_v:.1f} V")
         self.referee.closed(at_s, crosspoint, closing)
-        if module.bus is not None:
+        if module.bus is not None:  # the circuit keeps it on its first gun; that this happened at all is what counts
             volts = f"g{module.bus.number} {closing.terminal_v:.1f} V, g{gun.number} {closing.bus_v:.1f} V"
             self.referee.record(at_s, ViolationKind.JOINED, crosspoint, volts)
         else:
