@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from gun import Gun
 from planning import facts
 from planning.decision import Decision, DecisionCore
-from planning.drive import DriveInput, DriveLimits
+from planning.drive import DriveLimits
 from planning.faults import FaultBook, FaultCode
+from planning.feed import Feed
 from planning.gun_control import GunControl
 from planning.model import (
     OFF_ORDER,
@@ -24,22 +25,21 @@ from planning.model import (
     Crosspoint,
     GunReport,
     GunSnapshot,
-    ModuleOrder,
-    ModuleState,
     ModuleStatus,
     Severity,
     StationReport,
     StationState,
 )
-from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
+from planning.orders import Orders
 from planning.ports import ContactorsPort, ModulesPort
-from planning.reasons import BLOCKED, ReasonCode
+from planning.reasons import IDLE, ReasonCode
 from planning.safe_door import SafeDoor
-from planning.settings import Settings, VoltageRange
+from planning.settings import Settings
 from planning.startup import SafeStart, StartAction, StartPhase, StartView
 from planning.summary import ON_THE_BUS, delivered, gun_report
-from planning.transition import Duty, SequenceEvent, Stage
+from planning.transition import SequenceEvent, Stage
+from planning.watch import SILENT, Watch
 from worker import Clock, Worker
 
 log = logging.getLogger(__name__)
@@ -51,16 +51,16 @@ FOLLOW_UP_S = 0.005
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
 TELL_S = 0.1
-#: V and I each 100 ms for two modules at most; searches come first.
-FAST_READS = 2
-#: The feedback may be invalid for so long (a plug that is pressed home) before everything is opened.
-FEEDBACK_PATIENCE_S = 0.5
+#: What the log takes for granted of a gun at the start.
+NOTHING_TOLD = f"no modules - {IDLE}"
 
 _LOG_LEVELS = {Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR, Severity.CRITICAL: logging.ERROR}
-_SILENT = (ModuleState.SILENT, ModuleState.UNHEARD)
+#: Faults after which a contactor counts as possibly closed for the interlock.
 _INTERLOCK_MARKS = frozenset(
     {FaultCode.CONTACTOR_STUCK_OPEN, FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_CLOSED_ALONE}
 )
+#: Faults that are events: raised and ended in one, so that they are told and counted.
+_MOMENTS = frozenset({FaultCode.LOAD_BREAK, FaultCode.CLOSE_REFUSED, FaultCode.MATCH_TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +94,24 @@ class DemandProcessor:
         self._record, self._tell_others = record, tell
         general = settings.general
         self._module_count = general.module_count
+        self._used = frozenset(n for n, module in settings.modules.by_number.items() if module.enabled)
         self._controls = {gun: GunControl(gun, settings, limits) for gun in guns}
         self.faults = FaultBook()
         self._pool = ModulePool(self._module_count, general.module_power_capacity_kw, limits.module_a, self.faults)
         self._core = DecisionCore(settings)
+        self._watch = Watch(self.faults)
+        self._feed = Feed(settings, self._core, self._controls, self._pool, self._watch, self.faults)
+        self._orders = Orders(self._controls, self._pool, self._feed, self._module_count)
         self._decision: Decision | None = None
         self._start = SafeStart()
-        self._block: ReasonCode | None = ReasonCode.NOT_ARMED
-        self._can_fault_since_s: float | None = None
-        self._feedback_bad_since_s: float | None = None
-        self._contact_states: list[ContactState] = []
-        self._bus_v: dict[int, float | None] = dict.fromkeys(guns)
-        self._lost_a: dict[int, float] = {}
-        self._refusals: dict[Crosspoint, object] = {}
         self._site_commanded_kw: float | None = None
         self._site_commanded_at_s: float | None = None
         self._resets = 0
+        self._refusals: dict[Crosspoint, object] = {}
         self._ages_due_s = self._tell_due_s = float("-inf")
         self._idle_since_s: float | None = None
         self._door: SafeDoor | None = None
-        self._told: dict[int, str] = {}
-        self._report: StationReport | None = None
+        self._allocation_told: dict[int, str] = {}
         self._worker: Worker | None = None
         #: Set when the safe door has been walked through: outputs are disabled.
         self.door_shut = threading.Event()
@@ -123,6 +120,7 @@ class DemandProcessor:
         self._commands: list[Callable[[float], None]] = []
         self._door_reason: str | None = None
         self._health = Health()
+        self._kept: tuple[float | None, tuple[float, ...]] = (None, self._pool.hours)
         for gun in guns.values():
             gun.subscribe(self.on_gun_changed)
 
@@ -183,12 +181,10 @@ class DemandProcessor:
             return self._health
 
     def kept(self) -> dict[str, object]:
-        """What is to survive a restart: the commanded site limit and the operating hours."""
+        """What is to survive a restart: the commanded site limit and the operating hours. Any thread."""
         with self._lock:
-            return {
-                "site_limit_kw": self._site_commanded_kw,
-                "module_hours": [round(hours, 2) for hours in self._pool.hours],
-            }
+            site_limit_kw, hours = self._kept
+        return {"site_limit_kw": site_limit_kw, "module_hours": [round(each, 1) for each in hours]}
 
     def restore(self, site_limit_kw: float | None, module_hours: Sequence[float]) -> None:
         """Take over what was kept. Before start()."""
@@ -210,7 +206,7 @@ class DemandProcessor:
     def step(self, now_s: float) -> float:
         """One step of the station; returns the seconds until the next is wanted. Control thread."""
         changed, commands, door_reason = self._take_in()
-        pause_s = self._contactors.step(now_s, True)
+        pause_s = self._contactors.step(now_s, self._door is None or self._door.in_time(now_s))
         modules = self._modules.status(now_s)
         self._pool.look(modules, now_s)
         if door_reason is not None:
@@ -218,16 +214,27 @@ class DemandProcessor:
         self._hear(changed, modules, now_s)
         for command in commands:
             command(now_s)
-        if not self._start.armed:
-            self._start_up(now_s, modules)
-        self._watch_station(now_s, modules)
-        self._feed_core(now_s, modules)
+        self._look_after_station(now_s, modules)
+        self._feed.step(now_s, modules, self._decision, self._site_budget_kw(now_s))
         moved = self._decide(now_s, modules)
-        self._drive(now_s, modules)
+        if moved:
+            self._tell(now_s, modules)  # what falls is told before the set-points fall
+        self._command(now_s, modules)
         self._switch(now_s, modules)
-        if moved or now_s >= self._tell_due_s:
+        if now_s >= self._tell_due_s:
             self._tell(now_s, modules)
         return FOLLOW_UP_S if moved else min(STEP_S, pause_s)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is on its way: no contactor, no search, no ramp. Simulations step more slowly then."""
+        if self._decision is None or not self._start.armed:
+            return False
+        settled = (Stage.FREE, Stage.SERVE, Stage.WELDED)
+        for want, (stage, _) in zip(self._decision.wants, self._decision.seats, strict=True):
+            if stage not in settled or (want and stage is Stage.FREE):
+                return False
+        return all(control.drive.steady for control in self._controls.values())
 
     def _take_in(self) -> tuple[set[int], list[Callable[[float], None]], str | None]:
         with self._lock:
@@ -238,7 +245,7 @@ class DemandProcessor:
     def _hear(self, changed: set[int], modules: Sequence[ModuleStatus], now_s: float) -> None:
         """What the guns say now, and how old it is."""
         for gun in changed:
-            _, measured_a = delivered(modules, self._seats, gun)
+            _, measured_a = delivered(modules, self._seats_of(gun))
             self._controls[gun].take(self._guns[gun].snapshot(), measured_a)
         if now_s < self._ages_due_s:
             return
@@ -248,24 +255,37 @@ class DemandProcessor:
             if control.grow_old(now_s):
                 log.warning("Gun %d: its device is silent, demand forgotten", gun)
                 self._guns[gun].forget_demand()
-            self.faults.set(FaultCode.GUN_SILENT, f"g{gun}", control.silent, now_s)
+            self.faults.set(FaultCode.GUN_SILENT, control.name, control.silent, now_s)
 
-    @property
-    def _seats(self) -> Sequence[tuple[Stage, int]]:
-        if self._decision is None:
-            return ((Stage.FREE, 0),) * self._module_count
-        return self._decision.seats
+    def _seats_of(self, gun: int) -> Sequence[tuple[int, Stage]]:
+        return self._decision.by_gun.get(gun, ()) if self._decision is not None else ()
+
+    def _crosspoint(self, index: int) -> Crosspoint:
+        return Crosspoint(index // self._module_count + 1, index % self._module_count + 1)
 
     # --- start, stop, station-wide checks --------------------------------------------------------------------------
 
-    def _start_up(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        configured = self._settings.modules.by_number
-        used = [status for status in modules if configured[status.module].enabled]
+    def _look_after_station(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
+        can = self._modules.can_status()
+        self.faults.set(FaultCode.CAN_LINK_DOWN, "station", not can.up, now_s)
+        if not self._start.armed:
+            self._start_up(now_s, can.up, modules)
+        if self._start.phase in (StartPhase.LINK, StartPhase.QUIET):
+            return  # the pins are not set up yet
+        if self._watch.step(now_s, can, self._contactors, modules, self._used, self._start.armed):
+            self._modules.off_now(None, now_s)
+        if self._start.armed and self._contactors.image_verified is False:
+            self.faults.raise_fault(FaultCode.OUTPUT_UNVERIFIED, "station", now_s)
+            self.open_safe_door("the coil registers do not hold what was written")
+        self._feed.contacts(self._contactors.states)
+
+    def _start_up(self, now_s: float, link_up: bool, modules: Sequence[ModuleStatus]) -> None:
+        used = [status for status in modules if status.module in self._used]
+        heard = sum(status.heard_at_s is not None for status in used)
         view = StartView(
-            link_up=self._modules.can_status().up,
+            link_up=link_up,
             feedback_valid=self._contactors.feedback_valid,
             modules_proven_off=all(facts.proven_off_since_s(status) is not None for status in used),
-            any_module_heard=any(status.heard_at_s is not None for status in used),
             start_hear_s=self._settings.safety.start_hear_s,
         )
         action = self._start.step(now_s, view)
@@ -274,95 +294,46 @@ class DemandProcessor:
         elif action is StartAction.LATCH_ZEROS:
             self._contactors.prepare(now_s)
         elif action is StartAction.ENABLE_OUTPUTS:
-            self._note_welds(now_s)
+            self._note_welds()
             self._contactors.enable_outputs(now_s)
         elif action is StartAction.ARM:
             self._contactors.arm()
-            self._block = None
-            heard = sum(status.heard_at_s is not None for status in used)
+            self._watch.armed()
             log.info("Station ready: %d of %d modules answer", heard, len(used))
 
-    def _note_welds(self, now_s: float) -> None:
+    def _note_welds(self) -> None:
         """A contactor that is closed before anything was commanded is welded; the others may serve."""
         for index, state in enumerate(self._contactors.states):
             if state is not ContactState.OPEN:
-                crosspoint = Crosspoint(index // self._module_count + 1, index % self._module_count + 1)
-                self._contactors.take_out_of_service(crosspoint)
-
-    def _watch_station(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        can = self._modules.can_status()
-        self.faults.set(FaultCode.CAN_LINK_DOWN, "station", not can.up, now_s)
-        if can.second_controller:
-            self._stop_all(FaultCode.SECOND_CONTROLLER, ReasonCode.FAULT, now_s)
-        if self._start.phase in (StartPhase.LINK, StartPhase.QUIET):
-            return
-        if not self._contactors.emergency_stop_healthy:
-            self._stop_all(FaultCode.EMERGENCY_STOP, ReasonCode.EMERGENCY_STOP, now_s)
-        if self._contactors.image_verified is False and self._start.armed:
-            self.faults.raise_fault(FaultCode.OUTPUT_UNVERIFIED, "station", now_s)
-            self.open_safe_door("the coil registers do not hold what was written")
-        self._watch_feedback(now_s)
-        self._watch_can(now_s, modules)
-
-    def _stop_all(self, code: FaultCode, block: ReasonCode, now_s: float) -> None:
-        """Emergency order for everything; stays until a person resets."""
-        self._block = block
-        if self.faults.raise_fault(code, "station", now_s):
-            self._modules.off_now(None, now_s)
-
-    def _watch_feedback(self, now_s: float) -> None:
-        if self._contactors.feedback_valid:
-            self._feedback_bad_since_s = None
-            self.faults.clear(FaultCode.FEEDBACK_INVALID, "station", now_s)
-            return
-        if self._feedback_bad_since_s is None:
-            self._feedback_bad_since_s = now_s
-        if now_s - self._feedback_bad_since_s >= FEEDBACK_PATIENCE_S and self.faults.raise_fault(
-            FaultCode.FEEDBACK_INVALID, "station", now_s
-        ):
-            self._modules.off_now(None, now_s)
-
-    def _watch_can(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        configured = self._settings.modules.by_number
-        silent = all(s.state in _SILENT for s in modules if configured[s.module].enabled)
-        if not silent:
-            self._can_fault_since_s = None
-        elif self._can_fault_since_s is None:
-            self._can_fault_since_s = now_s
-        self.faults.set(FaultCode.CAN_FAULT, "station", silent and self._start.armed, now_s)
+                self._contactors.take_out_of_service(self._crosspoint(index))
 
     def _reset(self, now_s: float) -> None:
-        modules = self._modules.status(now_s)
-        in_the_way = [
-            ("the emergency stop is still pressed", not self._contactors.emergency_stop_healthy),
-            ("a module is not proven off", self._block is not None and any(map(facts.may_be_on, modules))),
-            ("the station is not armed yet", not self._start.armed),
-        ]
-        reasons = [text for text, present in in_the_way if present]
-        if reasons:
-            log.warning("Reset refused: %s", "; ".join(reasons))
+        in_the_way = self._watch.in_the_way_of_reset(self._contactors, self._modules.status(now_s))
+        if in_the_way:
+            log.warning("Reset refused: %s", "; ".join(in_the_way))
             return
         log.info("Reset by a person")
-        self._block = None
-        self._resets += 1
+        self._watch.block = None
         self._contactors.restore_all()
         self.faults.clear_by_person(now_s)
+        self._resets += 1
         self._core.put("reset", self._resets)
 
     def _walk_out(self, now_s: float, modules: Sequence[ModuleStatus], reason: str) -> float:
         """The safe door, step by step."""
         if self._door is None:
-            self._door = SafeDoor(self._settings.safety, reason, now_s)
+            self._door = SafeDoor(self._settings.safety, now_s)
             log.warning("Safe door: %s. Everything is switched off", reason)
         if self.door_shut.is_set():
             return STEP_S
         self._modules.apply((OFF_ORDER,) * self._module_count, now_s)
-        image, count = self._contactors.coil_image, self._module_count
-        closed = [Crosspoint(i // count + 1, i % count + 1) for i in range(image.bit_length()) if image >> i & 1]
+        image = self._contactors.coil_image
+        closed = [self._crosspoint(index) for index in range(image.bit_length()) if image >> index & 1]
         orders = self._door.step(now_s, modules, closed, self._contactors.all_proven_open)
         if orders.off_all:
             self._modules.off_now(None, now_s)
         for crosspoint in orders.open:
+            log.info("Contactor %s opens", crosspoint)
             self._contactors.request_open(crosspoint, now_s)
         if orders.done:
             self._contactors.shut_down(now_s)
@@ -373,124 +344,21 @@ class DemandProcessor:
 
     # --- deciding --------------------------------------------------------------------------------------------------
 
-    def _feed_core(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        """Hand the recorded core what it decides from."""
-        self._core.put("site", self._site_budget_kw(now_s))
-        for gun, control in self._controls.items():
-            self._feed_gun(gun, control, now_s, modules)
-        breaking = self._next_to_break(now_s, modules)
-        for seat, status in zip(self._core.sequencer.seats, modules, strict=True):
-            self._feed_module(seat.module, status, breaking, now_s)
-        self._feed_contacts()
-
     def _site_budget_kw(self, now_s: float) -> float:
         """The DC budget of all guns; -1: no limit."""
+        limit_kw = self._site_limit_kw(now_s)
+        return -1.0 if limit_kw is None else limit_kw * self._settings.general.module_efficiency
+
+    def _site_limit_kw(self, now_s: float) -> float | None:
+        """AC limit in force: the config's, lowered by command; one that is not renewed gives way to the fallback."""
         limits = self._settings.power_limits
         commanded_kw = self._site_commanded_kw
         if limits.site_limit_timeout_s > 0:
-            since_s = self._site_commanded_at_s
-            if since_s is None:
-                since_s = self._site_commanded_at_s = now_s
-            if now_s - since_s > limits.site_limit_timeout_s:
+            if self._site_commanded_at_s is None:
+                self._site_commanded_at_s = now_s
+            if now_s - self._site_commanded_at_s > limits.site_limit_timeout_s:
                 commanded_kw = limits.site_limit_fallback_kw
-        known = [kw for kw in (limits.max_site_power_kw, commanded_kw) if kw is not None]
-        return min(known) * self._settings.general.module_efficiency if known else -1.0
-
-    def _feed_gun(self, gun: int, control: GunControl, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        put, values = self._core.put, control.values
-        put(f"g{gun}d", values.demand_kw or 0.0)
-        put(f"g{gun}s", values.status.name)
-        put(f"g{gun}o", -1.0 if values.soc_pct is None else values.soc_pct)
-        put(f"g{gun}p", int(bool(values.target_voltage_v)))
-        put(f"g{gun}e", control.electrical_limit_kw(now_s))
-        put(f"g{gun}c", -1.0 if control.commanded_kw is None else control.commanded_kw)
-        put(f"g{gun}b", self._gun_block(control, now_s))
-        on_bus = [m for m, (stage, g) in zip(modules, self._seats, strict=True) if g == gun and stage in ON_THE_BUS]
-        told_v = control.told_bus_v(now_s)
-        bus_v = control.drive.bus_v(now_s, told_v) if on_bus else told_v
-        self._bus_v[gun] = bus_v
-        live = any(map(facts.may_be_on, on_bus))
-        emergency = self._emergency or control.emergency
-        put(f"g{gun}f", gun_facts(control, bus_v, live, emergency, now_s, self._settings.safety))
-
-    @property
-    def _emergency(self) -> bool:
-        latched = self._block not in (None, ReasonCode.NOT_ARMED)
-        return latched or self.faults.stands(FaultCode.FEEDBACK_INVALID, "station")
-
-    def _gun_block(self, control: GunControl, now_s: float) -> str:
-        """Why this gun may get nothing, as a code; '' when it may."""
-        where = f"g{control.gun}"
-        fault = control.emergency and not control.drive.over_limit and not control.unplugged_live
-        no_load = control.drive.no_load_waiting(now_s)
-        self.faults.set(FaultCode.GUN_FAULT, where, fault, now_s)
-        self.faults.set(FaultCode.GUN_OVER_LIMIT, where, control.drive.over_limit, now_s)
-        self.faults.set(FaultCode.GUN_UNPLUGGED_LIVE, where, control.unplugged_live, now_s)
-        self.faults.set(FaultCode.GUN_NO_LOAD, where, no_load, now_s)
-        blocks = (
-            (self._block is not None, self._block),
-            (self._emergency, ReasonCode.FAULT),
-            (control.drive.over_limit, ReasonCode.OVER_POWER),
-            (control.emergency, ReasonCode.FAULT),
-            (self._can_fault_since_s is not None, ReasonCode.CAN_FAULT),
-            (no_load, ReasonCode.NO_LOAD),
-        )
-        return next((code.name for present, code in blocks if present and code is not None), "")
-
-    def _feed_module(self, module: int, status: ModuleStatus, breaking: int, now_s: float) -> None:
-        seat = self._core.sequencer.seats[module - 1]
-        want = self._want(module)
-        gun = seat.gun or want
-        bus_v = self._bus_v.get(gun)
-        view = SeatView(
-            status=status,
-            bus_v=bus_v,
-            last_bus_told_dead_at_s=self._controls[seat.last_gun].told_dead_at_s if seat.last_gun else None,
-            low_range=self._low_range(gun),
-            may_break=module == breaking,
-        )
-        bits = seat_facts(seat, want, view, now_s, self._settings.safety)
-        if seat.stage is Stage.FREE and facts.cold(status, now_s, self._settings.safety):
-            self._pool.qualified(module, now_s)
-        serving_v = bus_v if seat.stage is Stage.SERVE else None
-        self._core.put(f"m{module}a", self._pool.available_kw(status, serving_v))
-        self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
-        self._core.put(f"m{module}f", bits)
-
-    def _want(self, module: int) -> int:
-        if self._decision is None:
-            return 0
-        return self._decision.allocation.assignment.gun_of(module) or 0
-
-    def _low_range(self, gun: int) -> bool | None:
-        """The range that modules of this gun shall have; None: it is left alone."""
-        chosen = self._settings.modules.voltage_range
-        if chosen is VoltageRange.HIGH or not gun:
-            return None
-        return True if chosen is VoltageRange.LOW else self._controls[gun].low_range
-
-    def _next_to_break(self, now_s: float, modules: Sequence[ModuleStatus]) -> int:
-        """The silent module whose contactor opens under load now; 0: none. The lowest current goes first."""
-        safety = self._settings.safety
-        can_fault = self._can_fault_since_s is not None
-        limit_s = safety.can_fault_open_s if can_fault else safety.silent_open_s
-        ripe = [
-            (self._lost_a.get(status.module, 0.0), status.module)
-            for status, (stage, _) in zip(modules, self._seats, strict=True)
-            if stage is Stage.LOST and facts.silent_for_s(status, now_s) >= limit_s
-        ]
-        return min(ripe)[1] if ripe else 0
-
-    def _feed_contacts(self) -> None:
-        states = self._contactors.states
-        if states == self._contact_states or self._start.phase in (StartPhase.LINK, StartPhase.QUIET):
-            return
-        before = self._contact_states
-        for index, new in enumerate(states):
-            if not before or before[index] is not new:
-                gun, module = index // self._module_count + 1, index % self._module_count + 1
-                self._core.put(f"x{gun}.{module}", new.value)
-        self._contact_states = list(states)
+        return min((kw for kw in (limits.max_site_power_kw, commanded_kw) if kw is not None), default=None)
 
     def _decide(self, now_s: float, modules: Sequence[ModuleStatus]) -> bool:
         """Run the core when it is due; True when something moved."""
@@ -502,8 +370,11 @@ class DemandProcessor:
         self._record(record)
         for event in self._decision.events:
             self._on_event(event, modules, now_s)
-        self._story(before, self._decision)
-        return bool(self._decision.events) or before is None or before.allocation is not self._decision.allocation
+        if before is not None and before.allocation is self._decision.allocation:
+            return bool(self._decision.events)
+        if self._start.armed:
+            self._tell_story(self._decision)
+        return True
 
     def _on_event(self, event: SequenceEvent, modules: Sequence[ModuleStatus], now_s: float) -> None:
         crosspoint = Crosspoint(event.gun, event.module)
@@ -511,124 +382,66 @@ class DemandProcessor:
         if event.after is Stage.BREAK:
             self._modules.off_now((event.module,), now_s)
         if event.after is Stage.LOST:
-            self._lost_a[event.module] = facts.counted_a(modules[event.module - 1])
+            self._feed.lost_a[event.module] = facts.counted_a(modules[event.module - 1])
+        elif event.before is Stage.LOST:
+            self._feed.lost_a.pop(event.module, None)
         if event.fault is None:
             return
-        on_module = event.fault is FaultCode.MATCH_TIMEOUT
-        where = f"m{event.module}" if on_module else str(crosspoint)
+        where = f"m{event.module}" if event.fault is FaultCode.MATCH_TIMEOUT else str(crosspoint)
         self.faults.raise_fault(event.fault, where, now_s)
         if event.fault in _INTERLOCK_MARKS:
             self._contactors.take_out_of_service(crosspoint)
-        if event.fault in (FaultCode.LOAD_BREAK, FaultCode.CLOSE_REFUSED, FaultCode.MATCH_TIMEOUT):
-            self.faults.clear(event.fault, where, now_s)  # an event, not a state
+        if event.fault in _MOMENTS:
+            self.faults.clear(event.fault, where, now_s)
 
-    def _story(self, before: Decision | None, now: Decision) -> None:
+    def _tell_story(self, decision: Decision) -> None:
         """One INFO line for each gun whose allocation changed, with its reason."""
-        if before is not None and before.allocation is now.allocation:
-            return
-        for result in now.allocation.guns:
-            modules = " ".join(map(str, result.modules)) or "none"
-            line = f"modules {modules}, {result.allocated_kw:g} kW - {result.reason}"
-            if self._told.get(result.gun, "") != line:
-                self._told[result.gun] = line
-                if before is not None or result.modules:
-                    log.info("Gun %d: %s", result.gun, line)
+        for result in decision.allocation.guns:
+            modules = " ".join(map(str, result.modules))
+            given = f"{result.allocated_kw:g} kW by modules {modules}" if modules else "no modules"
+            line = f"{given} - {result.reason}"
+            if self._allocation_told.get(result.gun, NOTHING_TOLD) != line:
+                self._allocation_told[result.gun] = line
+                log.info("Gun %d: %s", result.gun, line)
 
     # --- commanding -------------------------------------------------------------------------------------------------
 
-    def _drive(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        """Orders of all modules: those of their gun's drive, else OFF."""
-        orders: list[ModuleOrder] = [self._off_order(module) for module in range(1, self._module_count + 1)]
-        if self._decision is not None and self._start.armed:
-            searching = sum(control.drive.searching for control in self._controls.values())
-            for result, target_kw in zip(self._decision.allocation.guns, self._decision.targets_kw, strict=True):
-                control = self._controls[result.gun]
-                blocked = result.reason.code in BLOCKED
-                given = self._drive_input(control, target_kw, result.share_kw, blocked, searching, now_s, modules)
-                for module, order in control.drive.step(now_s, given).items():
-                    orders[module - 1] = order if order.on else orders[module - 1]
-                searching += control.drive.searching
-                for module in control.drive.no_start:
-                    self._pool.pause(module, now_s)
-                control.drive.no_start.clear()
-        self._modules.watch(self._fast_reads())
+    def _command(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
+        """Renew the orders of all modules; what is not ordered anew falls off by itself."""
+        decision = self._decision if self._start.armed else None
+        orders = self._orders.step(now_s, decision, modules)
+        self._modules.watch(self._orders.fast_reads(decision))
         self._modules.apply(orders, now_s)
-
-    def _off_order(self, module: int) -> ModuleOrder:
-        low = self._low_range(self._want(module))
-        return OFF_ORDER if low is None else ModuleOrder(low_range=low)
-
-    def _drive_input(
-        self,
-        control: GunControl,
-        target_kw: float,
-        share_kw: float | None,
-        blocked: bool,
-        searching: int,
-        now_s: float,
-        modules: Sequence[ModuleStatus],
-    ) -> DriveInput:
-        assert self._decision is not None
-        gun = control.gun
-        stages = {
-            m: stage for m, (stage, g) in enumerate(self._decision.seats, 1) if g == gun and stage is not Stage.FREE
-        }
-        serving = [m for m, s in stages.items() if s is Stage.SERVE or (s is Stage.WELDED and self._want(m) == gun)]
-        limit_kw, limit_a = control.drive_limits(target_kw, share_kw, now_s)
-        asked = (control.charging and limit_kw > 0) or control.precharging
-        return DriveInput(
-            wanted=asked and not blocked and not control.emergency,
-            may_start=Stage.CLOSE_DEAD not in stages.values()
-            and (searching < FAST_READS or bool(control.values.target_voltage_v)),
-            limit_kw=limit_kw,
-            limit_a=limit_a,
-            target_v=control.values.target_voltage_v,
-            voltage_limit_v=control.values.voltage_limit_v,
-            told_bus_v=control.told_bus_v(now_s),
-            members={m: modules[m - 1] for m in serving},
-            matching=tuple(m for m, s in stages.items() if self._decision.duty(m) is Duty.MATCH),
-            counted_a=sum(self._lost_a.get(m, 0.0) for m, s in stages.items() if s is Stage.LOST),
-            measured_a=delivered(modules, self._decision.seats, gun)[1],
-        )
-
-    def _fast_reads(self) -> tuple[int, ...]:
-        """Which modules are read every 100 ms: those that search, then match, then unload."""
-        wanted = [control.drive.leader for control in self._controls.values() if control.drive.leader]
-        for stage in (Stage.MATCH, Stage.CLOSE_LIVE, Stage.UNLOAD):
-            wanted += [m for m, (s, _) in enumerate(self._seats, 1) if s is stage]
-        return tuple(wanted[:FAST_READS])
 
     def _switch(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
         """Bring the coils to what was decided: opens first, closes as the interlock allows."""
         if self._decision is None or not self._start.armed:
             return
-        differing = self._contactors.coil_image ^ self._decision.coils
-        if not differing:
+        wanted, present = self._decision.coils, self._contactors.coil_image
+        if wanted == present:
             return
-        crosspoints = [
-            (Crosspoint(i // self._module_count + 1, i % self._module_count + 1), bool(self._decision.coils >> i & 1))
-            for i in range(differing.bit_length())
-            if differing >> i & 1
-        ]
-        for crosspoint, close in crosspoints:
-            if not close:
+        for index in range(present.bit_length()):
+            if present >> index & 1 and not wanted >> index & 1:
+                crosspoint = self._crosspoint(index)
                 log.info("Contactor %s opens", crosspoint)
                 self._contactors.request_open(crosspoint, now_s)
-        for crosspoint, close in crosspoints:
-            if close:
-                self._close(crosspoint, now_s, modules)
+        for index in range(wanted.bit_length()):
+            if wanted >> index & 1 and not present >> index & 1:
+                self._close(self._crosspoint(index), now_s, modules)
 
     def _close(self, crosspoint: Crosspoint, now_s: float, modules: Sequence[ModuleStatus]) -> None:
-        on_bus = [
-            status
-            for status, (stage, gun) in zip(modules, self._seats, strict=True)
-            if gun == crosspoint.gun and stage in ON_THE_BUS and status.module != crosspoint.module
+        others = [
+            modules[module - 1]
+            for module, stage in self._seats_of(crosspoint.gun)
+            if stage in ON_THE_BUS and module != crosspoint.module
         ]
+        told_v = self._controls[crosspoint.gun].told_bus_v(now_s)
         evidence = CloseEvidence(
             module=modules[crosspoint.module - 1],
-            bus_voltage_v=self._bus_v[crosspoint.gun] if on_bus else None,
-            bus_told_v=self._controls[crosspoint.gun].told_bus_v(now_s),
-            bus_has_live_module=any(map(facts.may_be_on, on_bus)),
+            # a bus that no module is on is judged by what is told of it alone
+            bus_voltage_v=self._feed.bus_v[crosspoint.gun] if others else told_v,
+            bus_told_v=told_v,
+            bus_has_live_module=any(map(facts.may_be_on, others)),
         )
         refusal = self._contactors.request_close(crosspoint, evidence, now_s)
         if refusal is None:
@@ -640,36 +453,29 @@ class DemandProcessor:
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
-    @property
-    def quiet(self) -> bool:
-        """Nothing is on its way: no contactor, no search, no ramp. Simulations step more slowly then."""
-        settled = (Stage.FREE, Stage.SERVE, Stage.WELDED)
-        waiting = any(stage is Stage.FREE and self._want(m) for m, (stage, _) in enumerate(self._seats, 1))
-        still = all(stage in settled for stage, _ in self._seats) and not waiting
-        return still and self._start.armed and all(control.drive.steady for control in self._controls.values())
-
     def _tell(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
+        """Faults to the log, the report to others, health and what is kept to whoever asks."""
         self._tell_due_s = now_s + TELL_S
         for news in self.faults.take_news():
             level = _LOG_LEVELS[news.severity] if news.active else logging.INFO
             log.log(level, "%s %s %s: %s", "Fault" if news.active else "Ended:", news.code, news.id, news.text)
         report = self._make_report(now_s, modules)
-        if report != self._report:
-            self._report = report
-            self._tell_others(report)
-        self._note_health(now_s, modules, report)
+        self._tell_others(report)
+        health = self._make_health(now_s, modules, report)
+        kept = (self._site_commanded_kw, self._pool.hours)
+        with self._lock:
+            self._health, self._kept = health, kept
 
     def _make_report(self, now_s: float, modules: Sequence[ModuleStatus]) -> StationReport:
         guns: tuple[GunReport, ...] = ()
         if self._decision is not None:
             results = self._decision.allocation.guns
-            guns = tuple(gun_report(self._controls[r.gun], r, modules, self._seats, now_s) for r in results)
-        limits = (self._settings.power_limits.max_site_power_kw, self._site_commanded_kw)
+            guns = tuple(gun_report(self._controls[r.gun], r, modules, self._seats_of(r.gun), now_s) for r in results)
         return StationReport(
             state=self._station_state(),
             guns=guns,
             power_kw=sum(gun.delivered_kw for gun in guns),
-            site_limit_kw=min((kw for kw in limits if kw is not None), default=None),
+            site_limit_kw=self._site_limit_kw(now_s),
             modules_available=sum(self._pool.usable(status) for status in modules),
             faults=self.faults.active,
         )
@@ -677,21 +483,19 @@ class DemandProcessor:
     def _station_state(self) -> StationState:
         if self._door is not None:
             return StationState.STOPPING
-        if self._block is ReasonCode.EMERGENCY_STOP:
+        if self._watch.block is ReasonCode.EMERGENCY_STOP:
             return StationState.EMERGENCY_STOP
         if not self._start.armed:
             return StationState.STARTING
         degraded = any(fault.severity is not Severity.WARNING for fault in self.faults.active)
         return StationState.DEGRADED if degraded else StationState.READY
 
-    def _note_health(self, now_s: float, modules: Sequence[ModuleStatus], report: StationReport) -> None:
+    def _make_health(self, now_s: float, modules: Sequence[ModuleStatus], report: StationReport) -> Health:
         closed = self._contactors.closed_count
         if closed or report.power_kw > 0.1:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = now_s
-        heard = sum(status.state not in _SILENT and status.heard_at_s is not None for status in modules)
+        heard = sum(status.state not in SILENT and status.heard_at_s is not None for status in modules)
         idle_s = 0.0 if self._idle_since_s is None else now_s - self._idle_since_s
-        health = Health(report.state, self._start.armed, heard, closed, idle_s, now_s)
-        with self._lock:
-            self._health = health
+        return Health(report.state, self._start.armed, heard, closed, idle_s, now_s)

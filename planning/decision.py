@@ -14,7 +14,7 @@ the last run. It runs when an input changed or a timer of its own is due, never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from planning.allocation import allocate
@@ -40,6 +40,7 @@ Value = int | float | str
 _ASKING = frozenset({VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING})
 #: A contactor that is closed without being told to.
 _ALONE = frozenset({ContactState.INTRUDER, ContactState.OPEN_FAILED})
+_CONTACT = {state.value: state for state in ContactState}
 #: Rows chained in one run: order, confirmation and the next order may fall together, no more.
 _CHAIN = 3
 
@@ -51,9 +52,12 @@ class Decision:
     at_ms: int
     allocation: Allocation
     targets_kw: tuple[float, ...]  # index gun - 1: the least of demand and limits, without the site's share
+    wants: tuple[int, ...]  # index module - 1: the gun that allocation gives it to; 0: none
     seats: tuple[tuple[Stage, int], ...]  # index module - 1: (stage, gun)
     coils: int  # bit of each crosspoint whose coil shall be on
     events: tuple[SequenceEvent, ...]
+    #: gun -> its seats (module, stage), in the order of the modules; a gun without seats is missing
+    by_gun: Mapping[int, tuple[tuple[int, Stage], ...]]
 
     def duty(self, module: int) -> Duty:
         return COMMANDS[self.seats[module - 1][0]][1]
@@ -101,6 +105,9 @@ class DecisionCore:
         self._due_ms: int | None = None
         self._allocation: Allocation | None = None
         self._targets_kw: tuple[float, ...] = ()
+        self._wants: tuple[int, ...] = ()
+        self._crosspoints = [(gun, module) for gun in self._guns for module in self._modules]
+        self._alone_possible = True  # a contact has moved since they were last looked at, or one is alone
         self._allocation_stale = True
         self.sequencer = Sequencer(
             general.module_count,
@@ -141,7 +148,9 @@ class DecisionCore:
             self._inputs[key] = value
             self._changes.append(key)
             # facts and contact states move the sequence, everything else the allocation
-            if key[0] not in "x" and not key.endswith("f"):
+            if key[0] == "x":
+                self._alone_possible = True
+            elif key[-1] != "f":
                 self._allocation_stale = True
 
     def due(self, now_ms: int) -> bool:
@@ -165,14 +174,30 @@ class DecisionCore:
         self._reset(now_ms)
         events = self._contacts_alone(now_ms)
         allocation = self._allocate(now_ms)
-        events += self._sequence(now_ms, allocation)
+        events += self._sequence(now_ms)
         if self._allocation_stale:
             allocation = self._allocate(now_ms)
-            events += self._sequence(now_ms, allocation)
+            events += self._sequence(now_ms)
         dues = (allocation.next_due_ms, self.sequencer.next_due_ms(now_ms))
         self._due_ms = min((due for due in dues if due is not None), default=None)
-        seats = tuple((seat.stage, seat.gun) for seat in self.sequencer.seats)
-        return record, Decision(now_ms, allocation, self._targets_kw, seats, self._coils(), tuple(events))
+        return record, self._decision(now_ms, allocation, events)
+
+    def _decision(self, now_ms: int, allocation: Allocation, events: list[SequenceEvent]) -> Decision:
+        seats = self.sequencer.seats
+        by_gun: dict[int, tuple[tuple[int, Stage], ...]] = {}
+        for seat in seats:
+            if seat.gun:
+                by_gun[seat.gun] = (*by_gun.get(seat.gun, ()), (seat.module, seat.stage))
+        return Decision(
+            at_ms=now_ms,
+            allocation=allocation,
+            targets_kw=self._targets_kw,
+            wants=self._wants,
+            seats=tuple((seat.stage, seat.gun) for seat in seats),
+            coils=self._coils(),
+            events=tuple(events),
+            by_gun=by_gun,
+        )
 
     def _record(self, now_ms: int) -> str:
         changes = " ".join(f"{key}={self._inputs[key]}" for key in dict.fromkeys(self._changes))
@@ -203,6 +228,8 @@ class DecisionCore:
         allocation = allocate(guns, offers, self._assignment, rule, self._limits(), now_ms)
         self._assignment, self._allocation = allocation.assignment, allocation
         self._targets_kw = tuple(request.target_kw for request in guns)
+        holders = {holding.module: holding.gun for holding in allocation.assignment.holdings}
+        self._wants = tuple(holders.get(module, 0) for module in self._modules)
         return allocation
 
     def _limits(self) -> AllocationLimits:
@@ -287,17 +314,16 @@ class DecisionCore:
     # --- switching ------------------------------------------------------------------------------------------------
 
     def _contact(self, gun: int, module: int) -> ContactState:
-        return ContactState(self._inputs[f"x{gun}.{module}"])
+        return _CONTACT[str(self._inputs[f"x{gun}.{module}"])]
 
     def _contacts_alone(self, now_ms: int) -> list[SequenceEvent]:
         """A contactor closed alone: emergency order for every gun of its module, then the module is pinned."""
-        events = []
-        for gun in self._guns:
-            for module in self._modules:
-                if self._contact(gun, module) in _ALONE:
-                    event = self._contact_alone(gun, module, now_ms)
-                    events += [event] if event else []
-        self._memory.emergency = {gun for gun in self._memory.emergency if self._on_bus(gun)}
+        alone = [key for key in self._crosspoints if self._contact(*key) in _ALONE] if self._alone_possible else []
+        self._alone_possible = bool(alone)
+        noticed = [self._contact_alone(gun, module, now_ms) for gun, module in alone]
+        events = [event for event in noticed if event is not None]
+        if self._memory.emergency:
+            self._memory.emergency = {gun for gun in self._memory.emergency if self._on_bus(gun)}
         return events
 
     def _contact_alone(self, gun: int, module: int, now_ms: int) -> SequenceEvent | None:
@@ -326,15 +352,14 @@ class DecisionCore:
             self._memory.guns[gun].welded = True
         self._allocation_stale = True
 
-    def _sequence(self, now_ms: int, allocation: Allocation) -> list[SequenceEvent]:
-        wants = [allocation.assignment.gun_of(module) or 0 for module in self._modules]
+    def _sequence(self, now_ms: int) -> list[SequenceEvent]:
         facts = [int(self.number(f"m{module}f")) for module in self._modules]
         gun_facts = {gun: int(self.number(f"g{gun}f")) for gun in self._guns}
         for gun in self._memory.emergency:
             gun_facts[gun] |= int(GunFact.EMERGENCY)
         events: list[SequenceEvent] = []
         for _ in range(_CHAIN):
-            fired = self.sequencer.step(now_ms, wants, self._contact, facts, gun_facts)
+            fired = self.sequencer.step(now_ms, self._wants, self._contact, facts, gun_facts)
             events += fired
             for event in fired:
                 if event.fault in OUT_OF_SERVICE:

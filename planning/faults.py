@@ -5,7 +5,6 @@ Thread: any one at a time (FaultBook belongs to the control thread). Lock: none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from planning.model import FaultReport, Scope, Severity
@@ -148,35 +147,33 @@ class FaultCode(Enum):
         return sentence
 
 
-@dataclass(frozen=True, slots=True)
-class FaultKey:
-    code: FaultCode
-    id: str  # m3, g1m3, g2, station
-
-
 class FaultBook:
     """Which faults stand, since when. The one place where a fault is raised and cleared. Control thread."""
 
     def __init__(self) -> None:
-        self._active: dict[FaultKey, FaultReport] = {}
+        # by place first: a healthy place costs one look-up, and every place is looked at in every step
+        self._active: dict[str, dict[FaultCode, FaultReport]] = {}
         self._news: list[FaultReport] = []
 
     def raise_fault(self, code: FaultCode, where: str, now_s: float, detail: str = "") -> bool:
-        """Raise a fault; True when it is new. `detail`: figures for the person, put behind the sentence."""
-        key = FaultKey(code, where)
-        if key in self._active:
+        """Raise a fault; True when it is new. `where`: m3, g1m3, g2, station. `detail`: figures for the person."""
+        standing = self._active.setdefault(where, {})
+        if code in standing:
             return False
         text = f"{code.sentence} ({detail})" if detail else code.sentence
         report = FaultReport(code.name, code.severity, code.scope, where, True, text, now_s)
-        self._active[key] = report
+        standing[code] = report
         self._news.append(report)
         return True
 
     def clear(self, code: FaultCode, where: str, now_s: float) -> bool:
         """End a fault; True when it stood."""
-        report = self._active.pop(FaultKey(code, where), None)
-        if report is None:
+        standing = self._active.get(where)
+        if standing is None or code not in standing:
             return False
+        report = standing.pop(code)
+        if not standing:
+            del self._active[where]
         self._news.append(
             FaultReport(report.code, report.severity, report.scope, report.id, False, report.text, report.since_s)
         )
@@ -184,19 +181,27 @@ class FaultBook:
 
     def set(self, code: FaultCode, where: str, present: bool, now_s: float) -> bool:
         """Raise or clear by a condition; True when something changed."""
-        return self.raise_fault(code, where, now_s) if present else self.clear(code, where, now_s)
+        if present:
+            return self.raise_fault(code, where, now_s)
+        return where in self._active and self.clear(code, where, now_s)
 
     def clear_by_person(self, now_s: float) -> None:
         """End all that only a person may end."""
-        for key in [key for key in self._active if key.code.latch is Latch.PERSON]:
-            self.clear(key.code, key.id, now_s)
+        standing = [(code, where) for where, codes in self._active.items() for code in codes]
+        for code, where in standing:
+            if code.latch is Latch.PERSON:
+                self.clear(code, where, now_s)
 
     def stands(self, code: FaultCode, where: str) -> bool:
-        return FaultKey(code, where) in self._active
+        return where in self._active and code in self._active[where]
 
     @property
     def active(self) -> tuple[FaultReport, ...]:
-        return tuple(self._active.values())
+        """In the order in which they began."""
+        if not self._active:
+            return ()
+        reports = [report for codes in self._active.values() for report in codes.values()]
+        return tuple(sorted(reports, key=lambda report: report.since_s))
 
     def take_news(self) -> list[FaultReport]:
         """What was raised or cleared since the last call, in order."""

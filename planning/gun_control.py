@@ -28,6 +28,7 @@ class GunControl:
 
     def __init__(self, gun: int, settings: Settings, limits: DriveLimits) -> None:
         self.gun = gun
+        self.name = f"g{gun}"
         self.values = GunValues()
         self.drive = Drive(limits)
         #: kW that the person or system above allows now; None: no such limit

@@ -36,6 +36,7 @@ class ModulePool:
         self._enabled = [True] * module_count
         self._hours = [0.0] * module_count
         self._resets = [0] * module_count
+        self._states: list[ModuleState | None] = [None] * module_count
         self._requalify: set[int] = set()
         self._paused_until_s: dict[int, float] = {}
         self._planned_kw = [0] * module_count
@@ -61,18 +62,24 @@ class ModulePool:
         """Take new readings: hours, resets, faults."""
         elapsed_h = 0.0 if self._looked_at_s is None else (now_s - self._looked_at_s) / 3600.0
         self._looked_at_s = now_s
-        for status in modules:
-            index = status.module - 1
+        for index, status in enumerate(modules):
             if status.on:
                 self._hours[index] += elapsed_h
             if status.resets > self._resets[index]:
                 self._resets[index] = status.resets
                 self._requalify.add(status.module)
                 self._faults.raise_fault(FaultCode.MODULE_RESET, f"m{status.module}", now_s)
-            self._look_at_state(status, now_s)
+            if status.state is not self._states[index]:
+                self._states[index] = status.state
+                self._look_at_state(status, now_s)
         for module in [m for m, until_s in self._paused_until_s.items() if now_s >= until_s]:
             del self._paused_until_s[module]
             self._faults.clear(FaultCode.MODULE_NO_START, f"m{module}", now_s)
+
+    @property
+    def unqualified(self) -> frozenset[int]:
+        """Modules that restarted by themselves and have not been seen off, cold and free since."""
+        return frozenset(self._requalify)
 
     def qualified(self, module: int, now_s: float) -> None:
         """The module is off, cold and free: what it did before is settled."""

@@ -14,6 +14,8 @@ from planning.settings import Safety
 
 #: proof of open and the last images need this much of the time before the door has to be shut
 RESERVE_S = 0.3
+#: the heartbeat ends this long after a failed check, at the latest
+HEARTBEAT_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,14 @@ class DoorOrders:
 class SafeDoor:
     """Opened once; opening it again does no harm. `step` until it says done: safe_door_s at the longest."""
 
-    def __init__(self, safety: Safety, reason: str, now_s: float) -> None:
-        self.reason = reason
+    def __init__(self, safety: Safety, now_s: float) -> None:
         self._safety = safety
         self._opened_at_s = now_s
         self._told = False
+
+    def in_time(self, now_s: float) -> bool:
+        """The heartbeat may go on: with it the coils are opened in order. After this the hardware takes over."""
+        return now_s - self._opened_at_s <= HEARTBEAT_S
 
     def step(
         self, now_s: float, modules: Sequence[ModuleStatus], closed: Collection[Crosspoint], all_proven_open: bool

@@ -26,7 +26,6 @@ class StartView:
     link_up: bool
     feedback_valid: bool
     modules_proven_off: bool  # every module in use answered and shows off
-    any_module_heard: bool
     start_hear_s: float
 
 

@@ -18,34 +18,35 @@ from planning.transition import Stage
 ON_THE_BUS = frozenset(
     {Stage.CLOSE_LIVE, Stage.CLOSE_DEAD, Stage.SERVE, Stage.UNLOAD, Stage.LOST, Stage.BREAK, Stage.OPEN, Stage.WELDED}
 )
-_COMING = frozenset({Stage.FREE, Stage.CLOSE_DEAD, Stage.MATCH, Stage.CLOSE_LIVE, Stage.RETRY})
 _FAULT_CODES = frozenset({ReasonCode.FAULT, ReasonCode.OVER_POWER, ReasonCode.EMERGENCY_STOP, ReasonCode.WELD_LOCKED})
 #: What the reasons of the sequence and the drive say while modules are chosen but do not deliver yet.
 _WORDS = {
     ReasonCode.SEARCHING: "the battery voltage is being searched",
     ReasonCode.CONNECTING: "contactors are closing",
-    ReasonCode.DISCHARGING: "the modules of this gun discharge before they may change guns",
+    ReasonCode.DISCHARGING: "its modules come from elsewhere or discharge first",
     ReasonCode.STOPPING: "current goes down and contactors open",
 }
 
-Seats = Sequence[tuple[Stage, int]]
+#: of one gun: (module, stage)
+Seats = Sequence[tuple[int, Stage]]
 
 
-def delivered(modules: Sequence[ModuleStatus], seats: Seats, gun: int) -> tuple[float, float]:
-    """(kW, A) measured on the gun's bus."""
-    power_w = current_a = 0.0
-    for status, (stage, seat_gun) in zip(modules, seats, strict=True):
-        if seat_gun == gun and stage in ON_THE_BUS and status.current_a:
-            current_a += status.current_a
+def delivered(modules: Sequence[ModuleStatus], seats: Seats) -> tuple[float, float]:
+    """(kW, A) measured on the bus of the gun whose seats these are."""
+    power_w = total_a = 0.0
+    for module, stage in seats:
+        status = modules[module - 1]
+        if status.current_a and stage in ON_THE_BUS:
+            total_a += status.current_a
             power_w += status.current_a * (status.voltage_v or 0.0)
-    return power_w / 1000.0, current_a
+    return power_w / 1000.0, total_a
 
 
 def gun_report(
     control: GunControl, result: GunResult, modules: Sequence[ModuleStatus], seats: Seats, now_s: float
 ) -> GunReport:
     """All that is told of one gun."""
-    delivered_kw, _ = delivered(modules, seats, control.gun)
+    delivered_kw, _ = delivered(modules, seats)
     state = gun_state(control, result, seats)
     return GunReport(
         gun=control.gun,
@@ -69,7 +70,7 @@ def gun_state(control: GunControl, result: GunResult, seats: Seats) -> GunState:
     if result.modules:
         waiting = control.values.status is VehicleStatus.WAITING and not control.values.target_voltage_v
         return GunState.WAITING if waiting else GunState.CONNECTING
-    if any(gun == control.gun and stage is not Stage.WELDED for stage, gun in seats):
+    if any(stage is not Stage.WELDED for _, stage in seats):
         return GunState.STOPPING
     asks = control.present and bool(control.values.demand_kw or control.values.target_voltage_v)
     return GunState.WAITING if asks or control.values.status is VehicleStatus.WAITING else GunState.IDLE
@@ -82,10 +83,8 @@ def reason(control: GunControl, result: GunResult, seats: Seats, state: GunState
     if state is GunState.STOPPING:
         return Reason(ReasonCode.STOPPING, _WORDS[ReasonCode.STOPPING])
     if state is GunState.CONNECTING:
-        stages = {seats[module - 1] for module in result.modules}
-        elsewhere = any(gun not in (0, control.gun) for _, gun in stages)
-        resting = all(stage is Stage.FREE for stage, _ in stages)
-        code = ReasonCode.DISCHARGING if elsewhere or resting else ReasonCode.CONNECTING
+        here = {module for module, _ in seats}
+        code = ReasonCode.CONNECTING if here.intersection(result.modules) else ReasonCode.DISCHARGING
         return Reason(code, _WORDS[code])
     if control.silent and control.values.demand_kw:
         return Reason(ReasonCode.SILENT_DEVICE, "the dispenser is silent: its demand goes to 0")

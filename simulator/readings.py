@@ -150,7 +150,7 @@ class PlainModules:
             voltage_before_at_s=before_s,
             current_a=amps,
             current_at_s=now_s,
-            current_asked_at_s=now_s,
+            current_asked_at_s=now_s + 2e-6,  # on the wire the current is asked for after the status
             current_before_a=amps_before,
             current_before_at_s=before_s,
             available_a=module.available_a,

@@ -32,7 +32,8 @@ from simulator.plant import Plant
 from simulator.readings import PlainCabinet, PlainModules, plain_driver
 
 PLANT_STEP_S = 0.010
-DEVICES_STEP_S = 0.1
+#: both levels look at the devices at the same moments, so that they tell the same
+DEVICES_STEP_S = 1.0
 #: at reading level the control steps at this pace while something moves, and while nothing does
 MOVING_STEP_S = 0.1
 QUIET_STEP_S = 1.0
@@ -90,7 +91,8 @@ class VirtualStation:
         self.on_message: Callable[[float, OutMessage], None] | None = None
         root = settings.mqtt.topic_root
         self._reports = Reports("virtual", root, settings.devices.guns, settings.general.gun_count)
-        devices = default_devices(self.plant, full=full_devices, topic_root=root)
+        # without cars there are no devices either: whoever runs the station speaks for them
+        devices = [] if arrivals is None else default_devices(self.plant, full=full_devices, topic_root=root)
         self.forecourt = Forecourt(devices, arrivals or [])
         self.wire = ModuleWire(self.plant.modules, seed)
         self._build()
@@ -196,8 +198,7 @@ class VirtualStation:
         clock.time_s = end_s
 
     def _step_devices(self, now_s: float) -> None:
-        pace_s = DEVICES_STEP_S if self.level is Level.WIRE else QUIET_STEP_S
-        self._devices_due_s = now_s + pace_s
+        self._devices_due_s = now_s + DEVICES_STEP_S
         handle = self.core.messages.handle
         for topic, payload in self.forecourt.step(now_s):
             handle(topic.encode(), payload.encode(), False)

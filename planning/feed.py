@@ -1,0 +1,165 @@
+"""Job: hand the recorded core what it decides from: values, commands, availability, facts and contact states.
+
+Thread: control (or any one at a time). Lock: none. Units: kW, V, A, s (monotonic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from planning import facts
+from planning.decision import Decision, DecisionCore
+from planning.faults import FaultBook, FaultCode
+from planning.gun_control import GunControl
+from planning.model import ContactState, ModuleStatus
+from planning.module_facts import SeatView, gun_facts, seat_facts
+from planning.module_pool import ModulePool
+from planning.reasons import ReasonCode
+from planning.settings import Settings, VoltageRange
+from planning.summary import ON_THE_BUS
+from planning.transition import Stage
+from planning.watch import Watch
+
+
+class Feed:
+    """Looks at everything in each step; only what changed reaches the core."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        core: DecisionCore,
+        controls: Mapping[int, GunControl],
+        pool: ModulePool,
+        watch: Watch,
+        faults: FaultBook,
+    ) -> None:
+        self._settings, self._safety = settings, settings.safety
+        self._core, self._controls, self._pool, self._watch = core, controls, pool, watch
+        self._faults = faults
+        self._module_count = settings.general.module_count
+        self._contact_states: list[ContactState] = []
+        self._fed: dict[int, object] = {}
+        #: bus voltage of each gun by rule 7.2; None: unknown
+        self.bus_v: dict[int, float | None] = dict.fromkeys(controls)
+        #: what a silent module must be assumed to give, A
+        self.lost_a: dict[int, float] = {}
+
+    def step(
+        self, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None, site_budget_kw: float
+    ) -> None:
+        """`site_budget_kw`: DC budget of all guns, -1: no limit."""
+        self._core.put("site", site_budget_kw)
+        for gun, control in self._controls.items():
+            self._feed_gun(gun, control, now_s, modules, decision)
+        breaking = self._next_to_break(now_s, modules, decision)
+        wants = decision.wants if decision is not None else (0,) * self._module_count
+        for status, want in zip(modules, wants, strict=True):
+            self._feed_module(status, want, breaking, now_s)
+
+    def contacts(self, states: Sequence[ContactState]) -> None:
+        """Hand over the contact states; the pins must be set up."""
+        before = self._contact_states
+        if states == before:
+            return
+        for index, new in enumerate(states):
+            if not before or before[index] is not new:
+                gun, module = index // self._module_count + 1, index % self._module_count + 1
+                self._core.put(f"x{gun}.{module}", new.value)
+        self._contact_states = list(states)
+
+    def low_range(self, gun: int) -> bool | None:
+        """The range that modules of this gun shall have; None: it is left alone."""
+        chosen = self._settings.modules.voltage_range
+        if chosen is VoltageRange.HIGH or not gun:
+            return None
+        return True if chosen is VoltageRange.LOW else self._controls[gun].low_range
+
+    # --- guns -------------------------------------------------------------------------------------------------------
+
+    def _feed_gun(
+        self, gun: int, control: GunControl, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None
+    ) -> None:
+        block = self._block(control, now_s)
+        emergency = self._watch.emergency or control.emergency
+        seats = decision.by_gun.get(gun, ()) if decision is not None else ()
+        told_v = control.told_bus_v(now_s)
+        if not seats and told_v is None:
+            # nothing of this gun can change but by what its device says: an idle gun costs one comparison
+            seen = (control.values, control.commanded_kw, block, emergency)
+            if self._fed.get(gun) == seen:
+                return
+            self._fed[gun] = seen
+        else:
+            self._fed.pop(gun, None)
+        on_bus = [modules[module - 1] for module, stage in seats if stage in ON_THE_BUS]
+        bus_v = control.drive.bus_v(now_s, told_v) if on_bus else told_v
+        self.bus_v[gun] = bus_v
+        live = any(map(facts.may_be_on, on_bus))
+        self._put_gun(gun, control, block, now_s)
+        self._core.put(f"g{gun}f", gun_facts(control, bus_v, live, emergency, now_s, self._safety))
+
+    def _put_gun(self, gun: int, control: GunControl, block: str, now_s: float) -> None:
+        put, values = self._core.put, control.values
+        put(f"g{gun}d", values.demand_kw or 0.0)
+        put(f"g{gun}s", values.status.name)
+        put(f"g{gun}o", -1.0 if values.soc_pct is None else values.soc_pct)
+        put(f"g{gun}p", int(bool(values.target_voltage_v)))
+        put(f"g{gun}e", control.electrical_limit_kw(now_s))
+        put(f"g{gun}c", -1.0 if control.commanded_kw is None else control.commanded_kw)
+        put(f"g{gun}b", block)
+
+    def _block(self, control: GunControl, now_s: float) -> str:
+        """Why this gun may get nothing, as a code; '' when it may."""
+        drive, watch = control.drive, self._watch
+        no_load = drive.no_load_waiting(now_s)
+        fault = control.emergency and not drive.over_limit and not control.unplugged_live
+        where = control.name
+        self._faults.set(FaultCode.GUN_FAULT, where, fault, now_s)
+        self._faults.set(FaultCode.GUN_OVER_LIMIT, where, drive.over_limit, now_s)
+        self._faults.set(FaultCode.GUN_UNPLUGGED_LIVE, where, control.unplugged_live, now_s)
+        self._faults.set(FaultCode.GUN_NO_LOAD, where, no_load, now_s)
+        if watch.block is not None:
+            return watch.block.name
+        if drive.over_limit:
+            return ReasonCode.OVER_POWER.name
+        if control.emergency or watch.emergency:
+            return ReasonCode.FAULT.name
+        if watch.can_fault_since_s is not None:
+            return ReasonCode.CAN_FAULT.name
+        return ReasonCode.NO_LOAD.name if no_load else ""
+
+    # --- modules ------------------------------------------------------------------------------------------------------
+
+    def _feed_module(self, status: ModuleStatus, want: int, breaking: int, now_s: float) -> None:
+        module = status.module
+        seat = self._core.sequencer.seats[module - 1]
+        gun = seat.gun or want
+        bits = 0
+        if gun:
+            view = SeatView(
+                status=status,
+                bus_v=self.bus_v[gun],
+                last_bus_told_dead_at_s=self._controls[seat.last_gun].told_dead_at_s if seat.last_gun else None,
+                low_range=self.low_range(gun),
+                may_break=module == breaking,
+            )
+            bits = seat_facts(seat, want, view, now_s, self._safety)
+        if module in self._pool.unqualified and seat.stage is Stage.FREE and facts.cold(status, now_s, self._safety):
+            self._pool.qualified(module, now_s)
+        serving_v = self.bus_v[gun] if seat.stage is Stage.SERVE else None
+        self._core.put(f"m{module}a", self._pool.available_kw(status, serving_v))
+        self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
+        self._core.put(f"m{module}f", bits)
+
+    def _next_to_break(self, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None) -> int:
+        """The silent module whose contactor opens under load now; 0: none. The lowest current goes first."""
+        if decision is None or not self.lost_a:
+            return 0
+        can_fault = self._watch.can_fault_since_s is not None
+        limit_s = self._safety.can_fault_open_s if can_fault else self._safety.silent_open_s
+        ripe = [
+            (self.lost_a.get(status.module, 0.0), status.module)
+            for status, (stage, _) in zip(modules, decision.seats, strict=True)
+            if stage is Stage.LOST and facts.silent_for_s(status, now_s) >= limit_s
+        ]
+        return min(ripe)[1] if ripe else 0

@@ -1,0 +1,95 @@
+"""Job: what concerns the whole station at once: emergency stop, feedback chain, CAN, a second controller.
+
+Thread: control (or any one at a time). Lock: none. Units: s (monotonic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from planning import facts
+from planning.faults import FaultBook, FaultCode
+from planning.model import CanStatus, ModuleState, ModuleStatus
+from planning.ports import ContactorsPort
+from planning.reasons import ReasonCode
+
+#: The feedback may be invalid for so long (a plug that is pressed home) before everything is opened.
+FEEDBACK_PATIENCE_S = 0.5
+SILENT = frozenset({ModuleState.SILENT, ModuleState.UNHEARD})
+
+
+class Watch:
+    """Why no gun may have anything just now, and when everything has to be switched off at once."""
+
+    def __init__(self, faults: FaultBook) -> None:
+        #: why nothing may be served; None: the station may serve
+        self.block: ReasonCode | None = ReasonCode.NOT_ARMED
+        #: every module is silent since then
+        self.can_fault_since_s: float | None = None
+        self._faults = faults
+        self._feedback_bad_since_s: float | None = None
+
+    @property
+    def emergency(self) -> bool:
+        """The emergency order stands for every gun."""
+        latched = self.block is not None and self.block is not ReasonCode.NOT_ARMED
+        return latched or self._faults.stands(FaultCode.FEEDBACK_INVALID, "station")
+
+    def step(
+        self,
+        now_s: float,
+        can: CanStatus,
+        contactors: ContactorsPort,
+        modules: Sequence[ModuleStatus],
+        used: Collection[int],
+        armed: bool,
+    ) -> bool:
+        """Look at everything once; True when all modules have to be told OFF now. `used`: modules in service."""
+        stop = self._stop_all(FaultCode.SECOND_CONTROLLER, ReasonCode.FAULT, can.second_controller, now_s)
+        pressed = not contactors.emergency_stop_healthy
+        stop |= self._stop_all(FaultCode.EMERGENCY_STOP, ReasonCode.EMERGENCY_STOP, pressed, now_s)
+        stop |= self._watch_feedback(contactors.feedback_valid, now_s)
+        self._watch_can(modules, used, armed, now_s)
+        return stop
+
+    def armed(self) -> None:
+        """The start is over: serve, unless something else stands against it."""
+        if self.block is ReasonCode.NOT_ARMED:
+            self.block = None
+
+    def in_the_way_of_reset(self, contactors: ContactorsPort, modules: Sequence[ModuleStatus]) -> list[str]:
+        """What must be mended before a person may reset, as phrases."""
+        blocked = self.block is not None
+        hindrances = (
+            ("the station is still starting", self.block is ReasonCode.NOT_ARMED),
+            ("the emergency stop is still pressed", not contactors.emergency_stop_healthy),
+            ("a contactor is not proven open", blocked and bool(contactors.coil_image)),
+            ("a module is not proven off", blocked and any(map(facts.may_be_on, modules))),
+        )
+        return [text for text, present in hindrances if present]
+
+    def _stop_all(self, code: FaultCode, block: ReasonCode, present: bool, now_s: float) -> bool:
+        if not present:
+            return False
+        self.block = block
+        return self._faults.raise_fault(code, "station", now_s)
+
+    def _watch_feedback(self, valid: bool, now_s: float) -> bool:
+        if valid:
+            self._feedback_bad_since_s = None
+            self._faults.set(FaultCode.FEEDBACK_INVALID, "station", False, now_s)
+            return False
+        if self._feedback_bad_since_s is None:
+            self._feedback_bad_since_s = now_s
+        late = now_s - self._feedback_bad_since_s >= FEEDBACK_PATIENCE_S
+        return late and self._faults.raise_fault(FaultCode.FEEDBACK_INVALID, "station", now_s)
+
+    def _watch_can(
+        self, modules: Sequence[ModuleStatus], used: Collection[int], armed: bool, now_s: float
+    ) -> None:
+        silent = all(status.state in SILENT for status in modules if status.module in used)
+        if not silent:
+            self.can_fault_since_s = None
+        elif self.can_fault_since_s is None:
+            self.can_fault_since_s = now_s
+        self._faults.set(FaultCode.CAN_FAULT, "station", silent and armed, now_s)
