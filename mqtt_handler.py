@@ -150,6 +150,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _tls_context(mqtt: Mqtt) -> ssl.SSLContext:
+    for file in (mqtt.ca_file, mqtt.cert_file, mqtt.key_file):
+        if file is not None:
+            file.open("rb").close()  # OpenSSL would not say which file is missing
     context = ssl.create_default_context(cafile=mqtt.ca_file)
     if mqtt.cert_file is not None:
         context.load_cert_chain(mqtt.cert_file, mqtt.key_file)
@@ -248,7 +251,10 @@ class _Link:
     def _password(self) -> str | None:
         if self._mqtt.password_file is None:
             return None
-        return self._mqtt.password_file.read_text("utf-8").rstrip("\r\n")
+        try:
+            return self._mqtt.password_file.read_text("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise LinkError(f"{self._mqtt.password_file} ([MQTT] password_file) is not UTF-8 text") from None
 
     @property
     def ready(self) -> bool:
@@ -622,6 +628,6 @@ class MqttHandler:
             if self._in_flight or len(self._outbox):
                 return min(TICK_S, stop_by_s - now_s)
         if link is not None:
-            self._discard(link, polite=True, limit_s=0.5)
+            self._discard(link, polite=True, limit_s=0.4)
         self._stopped.set()
         return 3600.0

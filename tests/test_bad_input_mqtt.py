@@ -213,3 +213,9 @@ def test_a_fault_is_still_heard_after_every_bad_message() -> None:
             bench.say(bad.topic, bad.payload, bad.retain)
     assert bench.say(STATUS, "fault") is None
     assert bench.values().status is VehicleStatus.FAULT
+
+
+def test_b14_a_byte_order_mark_is_named_since_nobody_sees_it() -> None:
+    bench = Bench()
+    bench.say(DEMAND, b"\xef\xbb\xbf75")
+    assert "byte order mark" in bench.told[0].sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 import socket
 import ssl
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import pytest
 from fake_broker import CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, Connection, FakeBroker, packet, publish
@@ -258,6 +260,25 @@ def test_causes_are_said_in_plain_words(error: Exception, words: str) -> None:
     assert words in explain(error, HERE)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tls": True, "ca_file": "missing.pem"}, "missing.pem cannot be read: No such file"),
+        ({"tls": True, "cert_file": "missing.pem"}, "missing.pem cannot be read: No such file"),
+        ({"username": "u", "password_file": "missing"}, "missing cannot be read: No such file"),
+        ({"username": "u", "password_file": "latin"}, "password_file) is not UTF-8 text"),
+        ({"broker": "bad..host"}, "'bad..host' is no host name"),
+    ],
+)
+def test_a_wrong_file_or_host_name_is_named(
+    changes: dict[str, Any], words: str, tmp_path: Path, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "latin").write_bytes(b"\xe9\n")
+    files = {key: tmp_path / value if key.endswith("_file") else value for key, value in changes.items()}
+    with handler(replace(HERE, port=free_port(), **files), inbox):
+        until(lambda: words in caplog.text, words)
+
+
 @pytest.mark.parametrize(("code", "words"), [(9, "clock"), (10, "expired"), (62, "host name"), (20, "unknown CA")])
 def test_a_certificate_that_is_not_trusted_is_explained(code: int, words: str) -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
@@ -368,6 +389,27 @@ def test_b32_a_topic_that_is_no_utf8_does_not_end_the_thread(inbox: Inbox) -> No
         assert inbox.next() == (b"vesec/1/\xff\xfe/D1", b"75", False)
         assert inbox.next() == (b"vesec/1/soc/D1", b"50", False)
         assert fake.connects == [5]
+
+
+# What paho cannot read may end its thread by an exception; that must only cost one connection.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_rubbish_from_the_broker_only_costs_the_connection(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt_handler, "ANSWER_TIMEOUT_S", 0.5)
+    chance = random.Random(7)
+    rounds = 40
+
+    def script(connection: Connection, kind: int, body: bytes) -> None:
+        polite(connection, kind, body)
+        if kind == SUBSCRIBE and len(fake.connects) <= rounds:
+            connection.send(packet(chance.randrange(16), chance.randbytes(chance.randrange(60)), chance.randrange(16)))
+            connection.close()
+        elif kind == SUBSCRIBE:
+            connection.send(publish(b"vesec/1/soc/D1", b"50", 5 if connection.version == 5 else 4))
+
+    with FakeBroker(script) as fake, handler(replace(HERE, port=fake.port), inbox, backoff_s=(0.001, 0.002)) as mqtt:
+        until(lambda: len(fake.connects) > rounds and mqtt.connected, "served after all the rubbish", 15.0)
+        until(lambda: b"vesec/1/soc/D1" in [topic for topic, *_ in inbox.messages.queue], "a message came")
+        assert mqtt.stats.abandoned_threads == 0
 
 
 def test_an_exception_while_handling_does_not_end_the_thread(inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
