@@ -37,9 +37,14 @@ from worker import Clock, Worker
 log = logging.getLogger(__name__)
 
 ORDER_VALID_S = 0.5
-PLAN_STEP_S = 0.025
-RAISE_STEP_S = 0.1  # between two steps up of one set-point
-RAISE_STEP_BUSY_S = 0.4  # the same while reads already give way
+PLAN_STEP_S = 0.05
+BUSY_PLAN_STEP_S = 0.025  # while a module is on its way to its order
+SETTLED_STEP_S = 0.1  # for a module at which nothing is pending
+#: Between two steps up of one set-point: as often as it is read in hand-over, and less often the more modules move, so
+#: that all of them together send no more than 40 frames a second (with echoes 9.6 % of the bus).
+RAISE_STEP_S = 0.1
+RAISE_STEP_PER_MODULE_S = 0.05
+MOVING_S = 1.0  # a module moves so long after its last new order
 ALL_OFF_TIMES = 3
 RECEIVE_WAIT_S = 0.05
 RECEIVE_BURST = 64
@@ -83,7 +88,20 @@ def _greet_socketcand(host: str, port: int) -> None:
 class _Slot:
     """One module of the config: its make, its address, what is believed of it and what is ordered."""
 
-    __slots__ = ("address", "barred", "drive", "emergency", "given", "make", "number", "off_frames", "order", "view")
+    __slots__ = (
+        "address",
+        "barred",
+        "drive",
+        "emergency",
+        "given",
+        "make",
+        "moved_at_s",
+        "number",
+        "off_frames",
+        "order",
+        "plan_at_s",
+        "view",
+    )
 
     def __init__(self, number: int, address: int, make: Make, view: ModuleView, drive: ModuleDrive) -> None:
         self.number = number
@@ -95,6 +113,7 @@ class _Slot:
         self.order: ModuleOrder = OFF_ORDER  # within the nameplate
         self.barred = False  # an order ON does not count until an order OFF came
         self.emergency = False  # off_now was called and the sender has not seen it yet
+        self.plan_at_s = self.moved_at_s = -math.inf
         self.off_frames = make.encode_power(address, False)
 
 
@@ -153,6 +172,8 @@ class PowerModuleController:
         #: What strangers did; its counters are for people.
         self.strangers = Strangers(can.bitrate, self._notebook)
         self._orders_at_s = -math.inf
+        self._expired = True
+        self._raise_step_s = RAISE_STEP_S
         self._all_off_wanted = False
         self._watched: tuple[int, ...] = ()
         self._watch_changed = False
@@ -260,6 +281,7 @@ class PowerModuleController:
                     slot.barred = False
                 if order is not slot.given and order != slot.given:
                     slot.given, slot.order = order, self._checked(slot, order)
+                    slot.plan_at_s = slot.moved_at_s = now_s
                     changed = True
             self._plan_now |= changed
         if changed:
@@ -275,6 +297,7 @@ class PowerModuleController:
                 if modules is None or slot.number in modules:
                     slot.barred = slot.emergency = True
                     slot.given = slot.order = OFF_ORDER
+                    slot.plan_at_s = now_s
             self._all_off_wanted |= modules is None
             self._plan_now = True
         self._wake(now_s)
@@ -361,7 +384,7 @@ class PowerModuleController:
         usable = slot.view.heard(now_s, reading.identity)
         asked_at_s = slot.view.answered(reading.signal, now_s)
         if usable and asked_at_s is not None:
-            self._take_reading(slot.view, reading, now_s, asked_at_s)
+            self._take_reading(slot, reading, now_s, asked_at_s)
 
     def _route(self, can_id: int) -> _Slot | None:
         """Which module this identifier belongs to; kept, since a module's identifier does not change."""
@@ -371,16 +394,18 @@ class PowerModuleController:
         self._routes[can_id] = found[0] if found else None
         return self._routes[can_id]
 
-    def _take_reading(self, view: ModuleView, reading: ModuleReading, now_s: float, asked_at_s: float) -> None:
+    def _take_reading(self, slot: _Slot, reading: ModuleReading, now_s: float, asked_at_s: float) -> None:
+        view = slot.view
         if reading.echo or reading.signal in _SETS:
-            self._take_echo(view, reading, now_s)
+            self._take_echo(slot, reading, now_s)
             return
         flags = reading.flags
         if flags is not None:
+            if flags.on is not view.on or slot.drive.stopped:
+                self._plan_soon(slot, now_s)
             view.take_status(
                 flags.on, flags.constant_current, flags.faults, flags.warnings, flags.same_serial, now_s, asked_at_s
             )
-            self._plan_now = True
         if reading.voltage_v is not None:
             view.take_voltage(reading.voltage_v, now_s, asked_at_s)
         if reading.current_a is not None:
@@ -394,14 +419,20 @@ class PowerModuleController:
         if reading.details:
             view.details.update(reading.details)
 
-    def _take_echo(self, view: ModuleView, reading: ModuleReading, now_s: float) -> None:
+    def _take_echo(self, slot: _Slot, reading: ModuleReading, now_s: float) -> None:
         if not reading.echo:
             return
         if reading.on is not None:
-            view.take_power_echo(reading.on, now_s)
-            self._plan_now = True
+            slot.view.take_power_echo(reading.on, now_s)
+            self._plan_soon(slot, now_s)
         elif reading.voltage_v is not None or reading.current_a is not None:
-            view.set_echo_at_s = now_s
+            slot.view.set_echo_at_s = now_s
+
+    def _plan_soon(self, slot: _Slot, now_s: float) -> None:
+        """A reply that the next frame to this module may wait for."""
+        slot.plan_at_s = now_s
+        self._plan_now = True
+        self._wake(now_s)
 
     def _take_foreign(self, can_id: int, data: bytes, now_s: float) -> None:
         for make in self._makes:
@@ -434,8 +465,10 @@ class PowerModuleController:
         with self._lock:
             self._plan_now = False
             expired = now_s - self._orders_at_s > ORDER_VALID_S
+            if expired is not self._expired:
+                self._expired = expired
+                self._plan_all(now_s)
             thin = thinning(*self._load.pct(now_s))
-            raise_step_s = RAISE_STEP_S if thin is Thinning.NONE else RAISE_STEP_BUSY_S
             if self._link_opened:
                 self._link_opened = False
                 self._start_over()
@@ -443,8 +476,12 @@ class PowerModuleController:
                 self._all_off_wanted = False
                 self._queue_all_off()
             for slot in self._slots:
-                self._plan_module(slot, expired, now_s, raise_step_s)
-            self._plan_reads(now_s, thin)
+                if now_s >= slot.plan_at_s or slot.view.introduce:
+                    self._plan_module(slot, now_s)
+            busy = any(slot.plan_at_s <= now_s for slot in self._slots)
+            moving = sum(now_s - slot.moved_at_s < MOVING_S for slot in self._slots)
+            self._raise_step_s = max(RAISE_STEP_S, moving * RAISE_STEP_PER_MODULE_S)
+            self._plan_reads(now_s, thin, BUSY_PLAN_STEP_S if busy else PLAN_STEP_S)
         self._say()
 
     def _start_over(self) -> None:
@@ -452,6 +489,7 @@ class PowerModuleController:
         self._queue.clear()
         for slot in self._slots:
             slot.drive.restart(emergency=False)
+            slot.plan_at_s = -math.inf
 
     def _queue_all_off(self) -> None:
         self._queue.flush(None)
@@ -462,12 +500,17 @@ class PowerModuleController:
                     key = (_Kind.OFF, time, frame.can_id, frame.data)
                     self._queue.put(Outgoing(Priority.ALL_OFF, 0, key, frame, everyone))
 
-    def _plan_module(self, slot: _Slot, expired: bool, now_s: float, raise_step_s: float) -> None:
+    def _plan_all(self, now_s: float) -> None:
+        for slot in self._slots:
+            slot.plan_at_s = now_s
+
+    def _plan_module(self, slot: _Slot, now_s: float) -> None:
         if slot.emergency:
             slot.emergency = False
             slot.drive.restart(emergency=True)
-        order = OFF_ORDER if expired or slot.barred else slot.order
-        wish = slot.drive.step(slot.view, order, now_s, raise_step_s)
+        order = OFF_ORDER if self._expired or slot.barred else slot.order
+        wish = slot.drive.step(slot.view, order, now_s)
+        slot.plan_at_s = now_s + (SETTLED_STEP_S if wish.settled else 0.0)
         if wish.stopped is not None:
             self._ended(slot, wish.stopped)
         if wish.flush:
@@ -514,8 +557,8 @@ class PowerModuleController:
         for index, frame in enumerate(frames):
             self._queue.put(Outgoing(priority, slot.number, (kind, index), frame, (slot.number,)))
 
-    def _plan_reads(self, now_s: float, thin: Thinning) -> None:
-        next_s = now_s + PLAN_STEP_S
+    def _plan_reads(self, now_s: float, thin: Thinning, step_s: float) -> None:
+        next_s = now_s + step_s
         for make, modules, schedule in self._schedules:
             if self._watch_changed:
                 schedule.watch(self._watched, now_s)
@@ -583,7 +626,7 @@ class PowerModuleController:
                 slot.drive.sent_on(now_s)
             elif kind is _Kind.SET:
                 slot.view.sent_setpoint(frame.voltage_v, frame.current_a)
-                slot.drive.sent_setpoint(frame.voltage_v, frame.current_a, now_s, RAISE_STEP_S)
+                slot.drive.sent_setpoint(frame.voltage_v, frame.current_a, now_s, self._raise_step_s)
             elif kind is _Kind.RANGE:
                 slot.drive.sent_range(now_s)
 

@@ -4,9 +4,9 @@ Thread: one caller at a time (can-tx for the queue, the holder of the readings' 
 Units: s, frames, % of the bit rate.
 
 OFF overtakes everything, lower set-points overtake higher ones, reads wait for both. A newer value replaces an older
-one of the same key, so the queue never holds yesterday's set-point. Frames leave at the make's spacing; OFF goes out back
-to back. Neither lets more than five frames wait in the kernel: at 125 kbit/s a frame of 150 bits takes
-1.2 ms, so an OFF is on the wire 6 ms after it was queued, or 16 ms when eight replies win the arbitration before it.
+one of the same key, so the queue never holds yesterday's set-point. Frames leave at the make's spacing, OFF back to
+back. Neither lets more than five frames wait in the kernel: at 125 kbit/s a frame of 150 bits takes 1.2 ms, so an OFF
+is on the wire 6 ms after it was queued, or 16 ms when eight replies win the arbitration before it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ F = TypeVar("F")
 #: What a frame of 8 bytes with an extended identifier costs: 131 bits, plus stuffing (144 on average, 160 at worst).
 BITS_PER_FRAME = 150
 KERNEL_FRAMES = 5
+#: A frame of somebody else that has begun is in front of ours, so one less of ours goes to the kernel.
+_OURS_IN_KERNEL = KERNEL_FRAMES - 1
 #: Linux refuses a frame at once when its queue is full (ENOBUFS); it is worth trying again so often and so long.
 RETRY_STEP_S = 0.002
 RETRY_LIMIT_S = 0.05
@@ -69,7 +71,11 @@ class SendQueue(Generic[F]):
             self._waiting[Priority.RAISE].pop(name, None)
         elif item.priority is Priority.RAISE and name in self._waiting[Priority.LOWER]:
             item.priority = Priority.LOWER
-        self._waiting[item.priority][name] = item
+        waiting = self._waiting[item.priority]
+        replaced = waiting.get(name)
+        if replaced is not None:
+            item.refused_s = replaced.refused_s
+        waiting[name] = item
 
     @property
     def control_waits(self) -> bool:
@@ -99,7 +105,7 @@ class SendQueue(Generic[F]):
         first = self._first()
         if first is None:
             return math.inf
-        room_s = self._drained_s - (KERNEL_FRAMES - 1) * self.frame_s
+        room_s = self._drained_s - (_OURS_IN_KERNEL - 1) * self.frame_s
         due_s = max(room_s, self._hold_s)
         if first.priority > Priority.OFF:
             due_s = max(due_s, self._last_sent_s + self._spacing_s)
@@ -110,7 +116,7 @@ class SendQueue(Generic[F]):
         return self._first() if self.wait_s(now_s) <= _TINY_S else None
 
     def sent(self, item: Outgoing[F], answered: bool, now_s: float) -> None:
-        """The kernel took it. An answer may win the arbitration before our next frame, so it counts as wire time too."""
+        """The kernel took it. An answer may win the arbitration before our next frame: it counts as wire time too."""
         self._take_out(item)
         self._last_sent_s = now_s
         self._drained_s = max(now_s, self._drained_s) + self.frame_s * (2 if answered else 1)

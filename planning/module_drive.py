@@ -30,6 +30,8 @@ RANGE_ASK_S = 0.25
 RANGE_WRITE_S = 2.0
 RANGE_WRITES = 3
 STATUS_FRESH_S = 1.5
+#: No start so soon after a module was first heard or came back: a twin at its address shows itself within a round.
+PRESENT_S = 0.6
 #: Small steps down may wait as long as steps up, so that a slowly falling set-point does not fill the bus.
 SMALL_V = 1.0
 SMALL_A = 0.5
@@ -62,6 +64,7 @@ class Wish:
     ask_range: bool = False
     write_range: bool | None = None  # True: low
     stopped: Stop | None = None
+    settled: bool = True  # nothing is pending: unless something happens, the next step may wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ class _Setpoint:
         self.raise_at_s = -math.inf
         self.step = step
         self.small = small
+
+    def reached(self, wanted: float) -> bool:
+        """The module has it, as far as the wire can say it."""
+        return self.sent is not None and self.sent <= wanted < self.sent + self.step
 
     def change(self, wanted: float, now_s: float, refresh: bool) -> Change:
         sent = self.sent
@@ -137,7 +144,7 @@ class ModuleDrive:
         self._emergency = emergency
         self._off_first_sent_s = self._off_sent_s = None
 
-    def step(self, view: ModuleView, order: ModuleOrder, now_s: float, raise_interval_s: float) -> Wish:
+    def step(self, view: ModuleView, order: ModuleOrder, now_s: float) -> Wish:
         """What to send now. `order` is what counts now: OFF when it is barred or not renewed."""
         wish = Wish()
         if order.on and view.enabled and not view.refused and not view.silent(now_s):
@@ -158,9 +165,10 @@ class ModuleDrive:
             self._phase = _Phase.OFF
             self._off_first_sent_s = self._off_sent_s = None
         proven = self._proven_off(view, now_s)
+        wish.settled = proven and not order.on
         if proven:
             self._emergency = False
-            self._prepare_range(view, order, now_s, wish)
+            wish.settled &= self._prepare_range(view, order, now_s, wish)
         if self._off_sent_s is None or now_s - self._off_sent_s >= self._off_interval_s(view, now_s, proven):
             wish.off = wish.flush = True
 
@@ -171,7 +179,7 @@ class ModuleDrive:
             return False
         if view.silent(now_s):
             return not view.may_be_on
-        asked_later = view.on_asked_at_s is not None and view.on_asked_at_s >= first_s
+        asked_later = view.on_asked_at_s is not None and view.on_asked_at_s > first_s
         if asked_later:
             return view.on is False
         return view.off_echo_at_s is not None and view.off_echo_at_s >= first_s
@@ -201,11 +209,12 @@ class ModuleDrive:
             self._off_first_sent_s is not None
             and view.on is False
             and view.on_asked_at_s is not None
-            and view.on_asked_at_s >= self._off_first_sent_s
+            and view.on_asked_at_s > self._off_first_sent_s
             and view.on_at_s is not None
             and now_s - view.on_at_s <= STATUS_FRESH_S
         )
-        if view.alarms or not shows_off or not self._prepare_range(view, order, now_s, wish):
+        present = now_s - view.present_since_s >= PRESENT_S
+        if view.alarms or not present or not shows_off or not self._prepare_range(view, order, now_s, wish):
             return
         self._phase = _Phase.STARTING
         self._started_s = now_s
@@ -220,7 +229,7 @@ class ModuleDrive:
         if on_sent_s is None:
             wish.on = True  # still waits to leave
             return
-        asked_later = view.on_asked_at_s is not None and view.on_asked_at_s >= on_sent_s
+        asked_later = view.on_asked_at_s is not None and view.on_asked_at_s > on_sent_s
         shows_on = asked_later and view.on is True
         if self._phase is _Phase.STARTING:
             echoed = view.on_echo_at_s is not None and view.on_echo_at_s >= on_sent_s
@@ -256,6 +265,12 @@ class ModuleDrive:
         refresh = self._refresh_due(view, now_s)
         wish.voltage = self._voltage.change(order.voltage_v, now_s, refresh)
         wish.current = self._current.change(order.current_a, now_s, refresh)
+        wish.settled = (
+            self._phase is _Phase.ON
+            and not refresh
+            and self._voltage.reached(order.voltage_v)
+            and self._current.reached(order.current_a)
+        )
 
     def _refresh_due(self, view: ModuleView, now_s: float) -> bool:
         since_s = now_s - self._set_sent_s

@@ -66,6 +66,7 @@ class ModuleView:
         self.heard_at_s: float | None = None
         #: it was first heard, or heard again after a silence: ask who it is
         self.introduce = False
+        self.present_since_s = math.inf  # first heard, or heard again after a silence
         self.on: bool | None = None
         self.on_at_s: float | None = None
         self.on_asked_at_s: float | None = None
@@ -132,6 +133,7 @@ class ModuleView:
         silent_s = math.inf if self.heard_at_s is None else now_s - self.heard_at_s
         if silent_s > self._limits.silent_after_s:
             self._returned(silent_s)
+            self.present_since_s = now_s
         self.heard_at_s = now_s
         self._changed = True
         if self.may_be_on or self.set_on:

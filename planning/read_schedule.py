@@ -10,8 +10,9 @@ The arithmetic, for nine modules at 125 kbit/s and 150 bits a frame (1 frame/s =
     slow: 1 request + 9 replies each 5 s                        2 frames/s    0.2 %
                                                                         sum  19.2 % (20 % allowed over 10 s)
 
-Ramps come on top (nine modules, V or I, with echo, 2.5 a second: 45 frames/s, 5.4 %). Then reads give way, slow ones
-first, then the watched ones: each 200 ms (14.4 %), then none (9.6 %). Control frames and the round never do.
+Set-points that move come on top, at most 40 a second for all modules together (80 frames/s with echoes, 9.6 %). Then
+reads give way, slow ones first, then the watched ones: each 200 ms (4.8 %), then none. Control frames and the round
+never do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A small UUGreen module and a CAN wire in virtual time, with byte encoders of their own, for tests of the controller.
 
-`Bench` plays the bus: one frame at a time, the lowest identifier first, 1.2 ms each; modules answer 1 ms after a request.
+`Bench` plays the bus: one frame at a time, the lowest identifier first, 1.2 ms each; modules answer 1 ms after it.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ class FakeBus(BusABC):
     def __init__(self, bench: Bench) -> None:
         super().__init__(channel="fake")
         self.channel_info = "fake wire"
+        self._is_shutdown = True  # nothing to release
         self.bench = bench
         self.broken = False
         self.full_until_s = 0.0
@@ -259,7 +260,9 @@ class Bench:
 
     def _pass_frame(self) -> None:
         start_s = max(self._free_s, min(item[0] for item in self._pending))
-        item = min((item for item in self._pending if item[0] <= start_s), key=lambda item: (item[2], item[1]))
+        ready = [item for item in self._pending if item[0] <= start_s]
+        first_of_ours = min((item[1] for item in ready if item[4]), default=-1)  # the kernel's queue is in order
+        item = min((item for item in ready if not item[4] or item[1] == first_of_ours), key=lambda item: item[2])
         self._pending.remove(item)
         end_s = start_s + FRAME_S
         self._free_s = end_s
