@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from gun import Gun
 from planning import facts
@@ -37,7 +38,7 @@ from planning.reasons import IDLE, ReasonCode
 from planning.safe_door import SafeDoor
 from planning.settings import Settings
 from planning.startup import SafeStart, StartAction, StartPhase, StartView
-from planning.summary import ON_THE_BUS, delivered, gun_report
+from planning.summary import delivered, gun_report
 from planning.transition import SequenceEvent, Stage
 from planning.watch import SILENT, Watch
 from worker import Clock, Worker
@@ -50,7 +51,7 @@ STEP_S = 0.05
 FOLLOW_UP_S = 0.005
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
-TELL_S = 0.1
+TELL_S = 0.5
 #: What the log takes for granted of a gun at the start.
 NOTHING_TOLD = f"no modules - {IDLE}"
 
@@ -61,6 +62,14 @@ _INTERLOCK_MARKS = frozenset(
 )
 #: Faults that are events: raised and ended in one, so that they are told and counted.
 _MOMENTS = frozenset({FaultCode.LOAD_BREAK, FaultCode.CLOSE_REFUSED, FaultCode.MATCH_TIMEOUT})
+
+
+class Pace(Enum):
+    """MOVING: a contactor, a search or a ramp. WAITING: a module rests before it may change guns. QUIET: nothing."""
+
+    MOVING = "moving"
+    WAITING = "waiting"
+    QUIET = "quiet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,15 +235,18 @@ class DemandProcessor:
         return FOLLOW_UP_S if moved else min(STEP_S, pause_s)
 
     @property
-    def quiet(self) -> bool:
-        """Nothing is on its way: no contactor, no search, no ramp. Simulations step more slowly then."""
+    def pace(self) -> Pace:
+        """How much is on its way just now; long simulations step more slowly when little is. Control thread."""
         if self._decision is None or not self._start.armed:
-            return False
-        settled = (Stage.FREE, Stage.SERVE, Stage.WELDED)
+            return Pace.MOVING
+        waiting = False
         for want, (stage, _) in zip(self._decision.wants, self._decision.seats, strict=True):
-            if stage not in settled or (want and stage is Stage.FREE):
-                return False
-        return all(control.drive.steady for control in self._controls.values())
+            if stage not in (Stage.FREE, Stage.SERVE, Stage.WELDED):
+                return Pace.MOVING
+            waiting = waiting or (want != 0 and stage is Stage.FREE)
+        if not all(control.drive.steady for control in self._controls.values()):
+            return Pace.MOVING
+        return Pace.WAITING if waiting else Pace.QUIET
 
     def _take_in(self) -> tuple[set[int], list[Callable[[float], None]], str | None]:
         with self._lock:
@@ -378,7 +390,7 @@ class DemandProcessor:
 
     def _on_event(self, event: SequenceEvent, modules: Sequence[ModuleStatus], now_s: float) -> None:
         crosspoint = Crosspoint(event.gun, event.module)
-        log.debug("%s: %s -> %s", crosspoint, event.before.value, event.after.value)
+        log.debug("%s: %s -> %s", crosspoint, event.before.words, event.after.words)
         if event.after is Stage.BREAK:
             self._modules.off_now((event.module,), now_s)
         if event.after is Stage.LOST:
@@ -433,7 +445,7 @@ class DemandProcessor:
         others = [
             modules[module - 1]
             for module, stage in self._seats_of(crosspoint.gun)
-            if stage in ON_THE_BUS and module != crosspoint.module
+            if stage.on_bus and module != crosspoint.module
         ]
         told_v = self._controls[crosspoint.gun].told_bus_v(now_s)
         evidence = CloseEvidence(

@@ -28,7 +28,7 @@ from planning.model import OFF_ORDER, CanStatus, ModuleOrder, ModuleStatus
 from planning.module_drive import Change, DriveRules, ModuleDrive, Stop, Wish
 from planning.module_view import ModuleView, ViewLimits
 from planning.notebook import Notebook
-from planning.read_schedule import MAX_WATCHED, ReadSchedule, Thinning, thinning
+from planning.read_schedule import MAX_WATCHED, ReadSchedule, Thinner, Thinning
 from planning.settings import Can, Modules, Safety
 from protocols import PROTOCOLS
 from protocols.base import Frame, Make, MalformedFrame, ModuleReading, Signal
@@ -43,7 +43,7 @@ SETTLED_STEP_S = 0.1  # for a module at which nothing is pending
 #: Between two steps up of one set-point: as often as it is read in hand-over, and less often the more modules move, so
 #: that all of them together send no more than 40 frames a second (with echoes 9.6 % of the bus).
 RAISE_STEP_S = 0.1
-RAISE_STEP_PER_MODULE_S = 0.05
+RAISE_STEP_PER_MODULE_S = 0.08
 MOVING_S = 1.0  # a module moves so long after its last new order
 ALL_OFF_TIMES = 3
 RECEIVE_WAIT_S = 0.05
@@ -172,6 +172,7 @@ class PowerModuleController:
         #: What strangers did; its counters are for people.
         self.strangers = Strangers(can.bitrate, self._notebook)
         self._orders_at_s = -math.inf
+        self._thinner = Thinner()
         self._expired = True
         self._raise_step_s = RAISE_STEP_S
         self._all_off_wanted = False
@@ -468,7 +469,7 @@ class PowerModuleController:
             if expired is not self._expired:
                 self._expired = expired
                 self._plan_all(now_s)
-            thin = thinning(*self._load.pct(now_s))
+            thin = self._thinner.step(*self._load.pct(now_s), now_s)
             if self._link_opened:
                 self._link_opened = False
                 self._start_over()

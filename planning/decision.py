@@ -24,9 +24,7 @@ from planning.reasons import ReasonCode
 from planning.request import Allocation, AllocationLimits, Assignment, GunRequest, ModuleOffer, TargetBound
 from planning.settings import Settings
 from planning.transition import (
-    COMMANDS,
     OUT_OF_SERVICE,
-    Duty,
     GunFact,
     SequenceEvent,
     Sequencer,
@@ -37,9 +35,9 @@ from planning.transition import (
 Value = int | float | str
 
 #: What a gun asks for counts only in these states.
-_ASKING = frozenset({VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING})
+_ASKING = (VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING)
 #: A contactor that is closed without being told to.
-_ALONE = frozenset({ContactState.INTRUDER, ContactState.OPEN_FAILED})
+_ALONE = (ContactState.INTRUDER, ContactState.OPEN_FAILED)
 _CONTACT = {state.value: state for state in ContactState}
 #: Rows chained in one run: order, confirmation and the next order may fall together, no more.
 _CHAIN = 3
@@ -58,9 +56,6 @@ class Decision:
     events: tuple[SequenceEvent, ...]
     #: gun -> its seats (module, stage), in the order of the modules; a gun without seats is missing
     by_gun: Mapping[int, tuple[tuple[int, Stage], ...]]
-
-    def duty(self, module: int) -> Duty:
-        return COMMANDS[self.seats[module - 1][0]][1]
 
     def line(self) -> str:
         """Canonical text: equal decisions give equal bytes."""
@@ -375,7 +370,7 @@ class DecisionCore:
         count = len(self._modules)
         image = 0
         for seat in self.sequencer.seats:
-            if COMMANDS[seat.stage][0]:
+            if seat.stage.coil:
                 image |= 1 << ((seat.gun - 1) * count + seat.module - 1)
         return image
 

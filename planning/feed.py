@@ -11,12 +11,11 @@ from planning import facts
 from planning.decision import Decision, DecisionCore
 from planning.faults import FaultBook, FaultCode
 from planning.gun_control import GunControl
-from planning.model import ContactState, ModuleStatus
+from planning.model import ContactState, GunValues, ModuleStatus
 from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
 from planning.reasons import ReasonCode
 from planning.settings import Settings, VoltageRange
-from planning.summary import ON_THE_BUS
 from planning.transition import Stage
 from planning.watch import Watch
 
@@ -38,7 +37,8 @@ class Feed:
         self._faults = faults
         self._module_count = settings.general.module_count
         self._contact_states: list[ContactState] = []
-        self._fed: dict[int, object] = {}
+        self._fed: dict[int, object] = {}  # what an idle gun was fed last
+        self._fed_values: dict[int, GunValues] = {}
         #: bus voltage of each gun by rule 7.2; None: unknown
         self.bus_v: dict[int, float | None] = dict.fromkeys(controls)
         #: what a silent module must be assumed to give, A
@@ -91,7 +91,7 @@ class Feed:
             self._fed[gun] = seen
         else:
             self._fed.pop(gun, None)
-        on_bus = [modules[module - 1] for module, stage in seats if stage in ON_THE_BUS]
+        on_bus = [modules[module - 1] for module, stage in seats if stage.on_bus]
         bus_v = control.drive.bus_v(now_s, told_v) if on_bus else told_v
         self.bus_v[gun] = bus_v
         live = any(map(facts.may_be_on, on_bus))
@@ -100,10 +100,12 @@ class Feed:
 
     def _put_gun(self, gun: int, control: GunControl, block: str, now_s: float) -> None:
         put, values = self._core.put, control.values
-        put(f"g{gun}d", values.demand_kw or 0.0)
-        put(f"g{gun}s", values.status.name)
-        put(f"g{gun}o", -1.0 if values.soc_pct is None else values.soc_pct)
-        put(f"g{gun}p", int(bool(values.target_voltage_v)))
+        if self._fed_values.get(gun) is not values:
+            self._fed_values[gun] = values
+            put(f"g{gun}d", values.demand_kw or 0.0)
+            put(f"g{gun}s", values.status.name)
+            put(f"g{gun}o", -1.0 if values.soc_pct is None else values.soc_pct)
+            put(f"g{gun}p", int(bool(values.target_voltage_v)))
         put(f"g{gun}e", control.electrical_limit_kw(now_s))
         put(f"g{gun}c", -1.0 if control.commanded_kw is None else control.commanded_kw)
         put(f"g{gun}b", block)

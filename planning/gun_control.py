@@ -20,7 +20,7 @@ UNPLUGGED_LIVE_A = 5.0
 #: A lower voltage limit than this runs a module with two ranges in the low one.
 LOW_RANGE_BELOW_V = 480.0
 
-_PRESENT = frozenset({VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING})
+_PRESENT = (VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING)
 
 
 class GunControl:

@@ -23,7 +23,7 @@ _STATE_FAULTS: Mapping[FaultCode, ModuleState] = {
     FaultCode.MODULE_FAULT: ModuleState.FAULT,
     FaultCode.MODULE_ADDRESS_CONFLICT: ModuleState.REFUSED,
 }
-_USABLE = frozenset({ModuleState.OFF, ModuleState.ON})
+_USABLE = (ModuleState.OFF, ModuleState.ON)
 
 
 class ModulePool:

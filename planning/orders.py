@@ -16,7 +16,7 @@ from planning.module_pool import ModulePool
 from planning.reasons import BLOCKED
 from planning.request import GunResult
 from planning.summary import delivered
-from planning.transition import COMMANDS, Duty, Stage
+from planning.transition import Duty, Stage
 
 #: V and I each 100 ms for two modules at most; searches come first.
 FAST_READS = 2
@@ -90,7 +90,7 @@ class Orders:
             voltage_limit_v=control.values.voltage_limit_v,
             told_bus_v=control.told_bus_v(now_s),
             members={m: modules[m - 1] for m, stage in seats if self._serves(m, stage, gun, decision)},
-            matching=tuple(m for m, stage in seats if COMMANDS[stage][1] is Duty.MATCH),
+            matching=tuple(m for m, stage in seats if stage.duty is Duty.MATCH),
             counted_a=sum(self._feed.lost_a.get(m, 0.0) for m, stage in seats if stage is Stage.LOST),
             measured_a=delivered(modules, seats)[1],
         )

@@ -70,7 +70,7 @@ class Sharing:
         self._take_free(even)
         self._hand_over(now_s, even, measured_a)
         uneven = any(abs(a - even[m]) > EVEN_WITHIN_A for m, a in self._set_a.items())
-        self.settled = not uneven and self._total_a >= min(allowed_a, sum(caps_a.values())) - EVEN_WITHIN_A
+        self.settled = not (uneven and self._giving(even, measured_a)) and self._total_a >= min(allowed_a, sum(caps_a.values())) - EVEN_WITHIN_A
         return self._set_a
 
     def _ramp(self, now_s: float, allowed_a: float) -> None:
@@ -109,7 +109,7 @@ class Sharing:
         under = {m: even[m] - a for m, a in self._set_a.items() if even[m] - a > 0.0}
         if not over or not under or now_s - self._handed_at_s < RAMP_PIECE_S:
             return
-        if any(measured_a.get(m, 0.0) < self._set_a[m] - GIVING_WITHIN_A for m in under):
+        if not self._giving(even, measured_a):
             return
         over_a, under_a = sum(over.values()), sum(under.values())
         step_a = min(over_a, under_a, max(HAND_OVER_MIN_A, self._total_a * HAND_OVER_SHARE))
@@ -118,3 +118,8 @@ class Sharing:
         for m, a in under.items():
             self._set_a[m] += step_a * a / under_a
         self._handed_at_s = now_s
+
+    def _giving(self, even: Mapping[int, float], measured_a: Mapping[int, float]) -> bool:
+        """Those below their even share are measured to give what they have."""
+        below = (m for m, a in self._set_a.items() if even[m] > a)
+        return all(measured_a.get(m, 0.0) >= self._set_a[m] - GIVING_WITHIN_A for m in below)

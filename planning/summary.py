@@ -14,11 +14,7 @@ from planning.reasons import Reason, ReasonCode
 from planning.request import GunResult
 from planning.transition import Stage
 
-#: Stages in which the module's contactor may be closed.
-ON_THE_BUS = frozenset(
-    {Stage.CLOSE_LIVE, Stage.CLOSE_DEAD, Stage.SERVE, Stage.UNLOAD, Stage.LOST, Stage.BREAK, Stage.OPEN, Stage.WELDED}
-)
-_FAULT_CODES = frozenset({ReasonCode.FAULT, ReasonCode.OVER_POWER, ReasonCode.EMERGENCY_STOP, ReasonCode.WELD_LOCKED})
+_FAULT_CODES = (ReasonCode.FAULT, ReasonCode.OVER_POWER, ReasonCode.EMERGENCY_STOP, ReasonCode.WELD_LOCKED)
 #: What the reasons of the sequence and the drive say while modules are chosen but do not deliver yet.
 _WORDS = {
     ReasonCode.SEARCHING: "the battery voltage is being searched",
@@ -36,7 +32,7 @@ def delivered(modules: Sequence[ModuleStatus], seats: Seats) -> tuple[float, flo
     power_w = total_a = 0.0
     for module, stage in seats:
         status = modules[module - 1]
-        if status.current_a and stage in ON_THE_BUS:
+        if status.current_a and stage.on_bus:
             total_a += status.current_a
             power_w += status.current_a * (status.voltage_v or 0.0)
     return power_w / 1000.0, total_a

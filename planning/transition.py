@@ -27,34 +27,26 @@ class Duty(Enum):
 
 
 class Stage(Enum):
-    FREE = "free"
-    CLOSE_DEAD = "closing on a dead bus"
-    MATCH = "matching the voltage of a live bus"
-    CLOSE_LIVE = "closing on a live bus"
-    SERVE = "serving"
-    UNLOAD = "unloading"
-    LOST = "silent while closed"
-    BREAK = "emergency order"
-    OPEN = "opening"
-    RETRY = "pausing after a failed close"
-    WELDED = "welded"
+    """(words, coil, duty of the module, its contactor may be closed)"""
 
-
-#: stage -> (coil, duty)
-COMMANDS: Mapping[Stage, tuple[bool, Duty]] = {
-    Stage.FREE: (False, Duty.OFF),
-    Stage.CLOSE_DEAD: (True, Duty.OFF),
-    Stage.MATCH: (False, Duty.MATCH),
-    Stage.CLOSE_LIVE: (True, Duty.MATCH),
-    Stage.SERVE: (True, Duty.DRIVE),
-    Stage.UNLOAD: (True, Duty.OFF),
-    Stage.LOST: (True, Duty.OFF),
-    Stage.BREAK: (True, Duty.OFF_NOW),
-    Stage.OPEN: (False, Duty.OFF),
-    Stage.RETRY: (False, Duty.OFF),
+    FREE = ("free", False, Duty.OFF, False)
+    CLOSE_DEAD = ("closing on a dead bus", True, Duty.OFF, True)
+    MATCH = ("matching the voltage of a live bus", False, Duty.MATCH, False)
+    CLOSE_LIVE = ("closing on a live bus", True, Duty.MATCH, True)
+    SERVE = ("serving", True, Duty.DRIVE, True)
+    UNLOAD = ("unloading", True, Duty.OFF, True)
+    LOST = ("silent while closed", True, Duty.OFF, True)
+    BREAK = ("emergency order", True, Duty.OFF_NOW, True)
+    OPEN = ("opening", False, Duty.OFF, True)
+    RETRY = ("pausing after a failed close", False, Duty.OFF, False)
     # The coil stays off (no repeated commands to a dead contact); the module may finish the session of that gun.
-    Stage.WELDED: (False, Duty.DRIVE),
-}
+    WELDED = ("welded", False, Duty.DRIVE, True)
+
+    def __init__(self, words: str, coil: bool, duty: Duty, on_bus: bool) -> None:
+        self.words = words
+        self.coil = coil
+        self.duty = duty
+        self.on_bus = on_bus
 
 
 class Fact(IntFlag):
@@ -325,9 +317,6 @@ OUT_OF_SERVICE = frozenset(
 #: Stages that may not lead on at once after a time-out: the module pauses before it is tried again.
 _PAUSED_AFTER = frozenset({FaultCode.MATCH_TIMEOUT, FaultCode.CLOSE_REFUSED})
 
-#: Stages in which nobody else may close on the bus of the gun without a voltage match.
-_ON_THE_BUS = frozenset(Stage) - {Stage.FREE, Stage.RETRY, Stage.MATCH}
-
 
 @dataclass(frozen=True, slots=True)
 class SequenceEvent:
@@ -425,7 +414,7 @@ class Sequencer:
         return None
 
     def _bus_open(self, gun: int, but: int) -> bool:
-        return not any(s.gun == gun and s.module != but and s.stage in _ON_THE_BUS for s in self.seats)
+        return not any(s.gun == gun and s.module != but and s.stage.on_bus for s in self.seats)
 
     def _move(self, seat: Seat, gun: int, row: Row, now_ms: int) -> SequenceEvent:
         event = SequenceEvent(seat.module, gun, seat.stage, row.then, row.fault)
@@ -446,8 +435,7 @@ def table_lines() -> list[str]:
     """The table as text, one line a row, for docs and for people."""
     lines = []
     for stage, rows in TABLE.items():
-        coil, duty = COMMANDS[stage]
-        lines.append(f"{stage.name}: coil {'on' if coil else 'off'}, module {duty.value}")
+        lines.append(f"{stage.name}: coil {'on' if stage.coil else 'off'}, module {stage.duty.value}")
         for row in rows:
             fault = f"  [{row.fault.name}]" if row.fault else ""
             lines.append(f"    {row.when.__name__.strip('_').replace('_', ' ')} -> {row.then.name}{fault}")

@@ -15,7 +15,7 @@ from planning.reasons import ReasonCode
 
 #: The feedback may be invalid for so long (a plug that is pressed home) before everything is opened.
 FEEDBACK_PATIENCE_S = 0.5
-SILENT = frozenset({ModuleState.SILENT, ModuleState.UNHEARD})
+SILENT = (ModuleState.SILENT, ModuleState.UNHEARD)
 
 
 class Watch:

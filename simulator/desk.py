@@ -98,6 +98,7 @@ class Desk:
             self._devices_due_s = now_s + DEVICES_STEP_S
             for topic, payload in self._link.take():
                 self.forecourt.hear(topic, payload)
+                self.forecourt.overhear(topic, payload, now_s)
             self._link.publish(self.forecourt.step(now_s))
         return PLANT_STEP_S
 

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Protocol
 
 from simulator.arrivals import Arrival
-from simulator.gun_bus import Battery
+from simulator.gun_bus import Battery, FixedBattery
 from simulator.vehicle import INLET_A, Car
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ OPEN_BELOW_A = 1.0
 OPEN_ANYWAY_S = 5.0
 #: A full device closes its contactor onto the battery within this difference (precharge of IEC 61851-23).
 PRECHARGED_V = 20.0
+#: Somebody who types a demand by hand is taken for gone this long after the last one (demand_timeout and a little).
+HAND_S = 70.0
 #: The driver needs a moment to unplug, and does it with the contactor open.
 UNPLUG_S = 5.0
 
@@ -73,16 +75,34 @@ class _LastTold:
     at_s: float
 
 
+class HandCar(FixedBattery):
+    """The car of somebody who types the demand: 640 V, never full, takes what it gets."""
+
+    soc_pct = 50.0
+    voltage_limit_v = 800.0
+    full = False
+
+    def __init__(self) -> None:
+        super().__init__(640.0)
+
+    def wanted_kw(self) -> float:
+        return 0.0
+
+
 class ChargingPoint:
     """One gun's half of a device: the car on it, the session, the output contactor."""
 
     def __init__(self, gun: int, dispenser: Dispenser, full: bool, rule: OutputRule) -> None:
         self.gun = gun
         self.session = Session.FREE
-        self.car: Car | None = None
+        self.car: Car | HandCar | None = None
         self.output_closed = False
         self.modules_told = False
         self.faulted = False
+        #: until when somebody asks for power by hand on this gun; the device itself keeps quiet so long
+        self.by_hand_until_s: float | None = None
+        #: the station says that the car takes nothing: the driver will not wait for more
+        self.no_load_told = False
         self._dispenser = dispenser
         self._full = full
         self._rule = rule
@@ -104,7 +124,18 @@ class ChargingPoint:
         self._move_output(False, now_s)
         self._dispenser.plug(self.gun, None, now_s)
         self.car = None
+        self.by_hand_until_s = None
         self._enter(Session.FREE, now_s)
+
+    def ask_by_hand(self, now_s: float) -> None:
+        """Somebody typed a demand for this gun: a car that takes whatever it gets stands there, as long as they ask."""
+        if self.car is None:
+            self.car = HandCar()
+            self._dispenser.plug(self.gun, self.car, now_s)
+            self._enter(Session.CHARGING, now_s)
+            self.by_hand_until_s = now_s
+        if self.by_hand_until_s is not None:
+            self.by_hand_until_s = now_s + HAND_S
 
     def step(self, now_s: float) -> None:
         """Move the session and the output contactor on."""
@@ -114,6 +145,8 @@ class ChargingPoint:
 
     def values(self) -> dict[str, str]:
         """What the device tells now: message type to payload."""
+        if self.by_hand_until_s is not None:
+            return {"vehicle_status": Session.CHARGING.value}
         status = "faulted" if self.faulted else self.session.value
         values = {"vehicle_status": status, "demand": f"{self._demand_kw():.1f}"}
         if self.car is not None:
@@ -145,15 +178,18 @@ class ChargingPoint:
 
     def _enter(self, session: Session, now_s: float) -> None:
         self.session, self._since_s = session, now_s
-        self._prepared = False
+        self._prepared = self.no_load_told = False
 
-    def _step_session(self, car: Car, now_s: float) -> None:
+    def _step_session(self, car: Car | HandCar, now_s: float) -> None:
         for_s = now_s - self._since_s
-        if self.session is Session.PREPARING and for_s >= PREPARE_S:
+        if self.by_hand_until_s is not None:
+            if now_s >= self.by_hand_until_s and not self.output_closed:
+                self.unplug(now_s)
+        elif self.session is Session.PREPARING and for_s >= PREPARE_S:
             self._prepared = True
             if not self._full or self.output_closed:
                 self._enter(Session.CHARGING, now_s)
-        elif self.session is Session.CHARGING and car.full:
+        elif self.session is Session.CHARGING and (car.full or self.no_load_told):
             self._enter(Session.FINISHING, now_s)
         elif self.session is Session.FINISHING and for_s >= UNPLUG_S and not self.output_closed:
             self.unplug(now_s)
@@ -206,6 +242,7 @@ class Device:
         self.silent = False  # hook: the device tells nothing more, its contactors stay as they are
         self._root = topic_root
         self._allocations = {f"{topic_root}/{point.gun}/allocation/central": point for point in self.points}
+        self._demands = {f"{topic_root}/{n}/demand/{name}": point for n, point in enumerate(self.points, 1)}
         self._told: dict[str, _LastTold] = {}
 
     def hear(self, topic: str, payload: str | bytes) -> None:
@@ -214,11 +251,25 @@ class Device:
         if point is None:
             return
         try:
-            modules = json.loads(payload)["modules"]
+            content = json.loads(payload)
+            modules, reason = content["modules"], content["reason"]
         except (ValueError, KeyError, TypeError):
             log.warning("Device %s cannot read the allocation on %s", self.name, topic)
             return
         point.modules_told = bool(modules)
+        point.no_load_told = reason.startswith("NO_LOAD")
+
+    def overhear(self, topic: str, payload: bytes, now_s: float) -> None:
+        """Take a demand as it went to the station: one that is not the device's own was typed by a person."""
+        point = self._demands.get(topic)
+        if point is None or (point.car is not None and point.by_hand_until_s is None):
+            return
+        try:
+            asked = float(payload) > 0.0
+        except ValueError:
+            return
+        if asked:
+            point.ask_by_hand(now_s)
 
     def step(self, now_s: float) -> list[Told]:
         """Move on to `now_s` and say what there is to say. Call every 0.1 s or so."""
@@ -227,7 +278,8 @@ class Device:
             point.step(now_s)
             for kind, text in point.values().items():
                 topic = f"{self._root}/{gun_id}/{kind}/{self.name}"
-                if not self.silent and self._is_due(topic, text, now_s, kind == "vehicle_status"):
+                once = point.by_hand_until_s is not None and topic in self._told and self._told[topic].text == text
+                if not (self.silent or once) and self._is_due(topic, text, now_s, kind == "vehicle_status"):
                     self._told[topic] = _LastTold(text, now_s)
                     messages.append((topic, text))
         return messages
@@ -254,6 +306,11 @@ class Forecourt:
         """Hand a message of the station to every device."""
         for device in self.devices:
             device.hear(topic, payload)
+
+    def overhear(self, topic: str, payload: bytes, now_s: float) -> None:
+        """Show a demand on its way to the station to every device."""
+        for device in self.devices:
+            device.overhear(topic, payload, now_s)
 
     def step(self, now_s: float) -> list[Told]:
         """Let cars arrive, then every device say what it has to say."""

@@ -1,4 +1,4 @@
-"""Job: carries the simulated devices' messages to a broker, and the station's allocations back to them.
+"""Job: carries the simulated devices' messages to a broker, and the station's allocations (and typed demands) back.
 
 Thread: paho's own; `publish` and `take` from the plant's thread. Lock: none (a queue). Units: s.
 """
@@ -25,7 +25,7 @@ class DeviceLink:
 
     def __init__(self, host: str, port: int, topic_root: str = "vesec") -> None:
         self._heard: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_WAITING)
-        self._topic = f"{topic_root}/+/allocation/central"
+        self._topics = [(f"{topic_root}/+/allocation/central", 1), (f"{topic_root}/+/demand/+", 0)]
         self._address = (host, port)
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = self._on_connect
@@ -48,14 +48,14 @@ class DeviceLink:
                 self._client.publish(topic, payload, qos=0)
 
     def take(self) -> list[tuple[str, bytes]]:
-        """What the station said since the last call."""
+        """What the station said, and who asked for power, since the last call."""
         messages = []
         while not self._heard.empty():
             messages.append(self._heard.get_nowait())
         return messages
 
     def _on_connect(self, client: mqtt.Client, *_rest: Any) -> None:
-        client.subscribe(self._topic, qos=1)
+        client.subscribe(self._topics)
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         try:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from contactor_controller import ContactorController
+from demand_processor import Pace
 from main import Core, build_core
-from planning.model import StationReport
+from planning.model import GunSnapshot, StationReport
 from planning.payload import Rejection
 from planning.reports import OutMessage, Reports
 from planning.settings import Settings
@@ -34,9 +35,8 @@ from simulator.readings import PlainCabinet, PlainModules, plain_driver
 PLANT_STEP_S = 0.010
 #: both levels look at the devices at the same moments, so that they tell the same
 DEVICES_STEP_S = 1.0
-#: at reading level the control steps at this pace while something moves, and while nothing does
-MOVING_STEP_S = 0.1
-QUIET_STEP_S = 1.0
+#: at reading level the control steps at this pace
+STEPS_S = {Pace.MOVING: 0.1, Pace.WAITING: 0.5, Pace.QUIET: 5.0}
 
 
 class Level(Enum):
@@ -97,6 +97,8 @@ class VirtualStation:
         self.wire = ModuleWire(self.plant.modules, seed)
         self._build()
         self._plant_due_s = self._devices_due_s = self._control_due_s = self._tx_due_s = 0.0
+        for gun in self.core.guns.values():
+            gun.subscribe(self._wake)
 
     def _build(self) -> None:
         settings, clock = self.settings, self.clock
@@ -149,7 +151,6 @@ class VirtualStation:
         """A device's message, as the broker would hand it over."""
         data = payload.encode() if isinstance(payload, str) else payload
         self.core.messages.handle(topic.encode(), data, retain)
-        self._control_due_s = self.clock.time_s
 
     def _run_wire(self, end_s: float) -> None:
         clock, bus, modules = self.clock, self.bus, self.modules
@@ -190,8 +191,8 @@ class VirtualStation:
             self._cabinet.step(now_s)
             if self._devices_due_s <= now_s:
                 self._step_devices(now_s)
-            wanted_s = demand.step(now_s)
-            step_s = QUIET_STEP_S if demand.quiet else max(wanted_s, MOVING_STEP_S)
+            demand.step(now_s)
+            step_s = STEPS_S[demand.pace]
             if self.contactors.moving:
                 step_s = min(step_s, 0.02)
             self._control_due_s = now_s + step_s
@@ -202,7 +203,6 @@ class VirtualStation:
         handle = self.core.messages.handle
         for topic, payload in self.forecourt.step(now_s):
             handle(topic.encode(), payload.encode(), False)
-            self._control_due_s = now_s
 
     # --- what comes out -------------------------------------------------------------------------------------------------
 
@@ -215,6 +215,9 @@ class VirtualStation:
             self.forecourt.hear(message.topic, message.payload)
             if self.on_message is not None:
                 self.on_message(now_s, message)
+
+    def _wake(self, _: GunSnapshot) -> None:
+        self._control_due_s = self.clock.time_s
 
     def _failed(self, thread: str, error: BaseException) -> None:
         raise RuntimeError(f"{thread} failed") from error

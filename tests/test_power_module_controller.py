@@ -548,6 +548,19 @@ def test_every_reading_comes_each_500_ms_and_watched_ones_each_100_ms() -> None:
     assert 4 <= len(times[5]) <= 6, "a third module is not watched"
 
 
+def test_two_are_watched_at_the_full_rate_while_nine_deliver() -> None:
+    bench = running(Bench(nine()).ready())
+    bench.run(10.0)
+    bench.controller.watch((8, 9))
+    bench.run(12.0)
+    start_s = bench.now_s
+    bench.run(10.0)
+    for number in (8, 9):
+        reads = [f for f in bench.ours(start_s) if f.module == number and f.kind == 2 and f.command == 48]
+        assert len(reads) >= 95
+    assert bench.controller.can_status().load_10s_pct <= 20.0
+
+
 def test_previous_readings_are_kept(one: Bench) -> None:
     running(one)
     one.order(1, ModuleOrder(True, 410.0, 50.0))
