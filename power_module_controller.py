@@ -142,7 +142,7 @@ class _Asking(NamedTuple):
 
 
 class PowerModuleController:
-    """See the file's head. For virtual time: `open`, then `receive` each frame, and `step_tx` at `next_tx_s`."""
+    """See the file's head. For virtual time: `open`, then `receive` each frame, and `step_tx` after `tx_due_s`."""
 
     def __init__(
         self,
@@ -180,8 +180,7 @@ class PowerModuleController:
         self._watch_changed = False
         self._plan_now = True
         self._plan_at_s = -math.inf
-        #: When step_tx has something to do next; a harness in virtual time may skip until then.
-        self.next_tx_s = -math.inf
+        self._tx_at_s = -math.inf  # when step_tx has something to do next
 
         self._bus: BusABC | None = None
         self._link_failure: str | None = None
@@ -323,7 +322,7 @@ class PowerModuleController:
         return ModuleOrder(order.on, min(order.voltage_v, max_v), min(order.current_a, plate.max_a), order.low_range)
 
     def _wake(self, now_s: float) -> None:
-        self.next_tx_s = now_s
+        self._tx_at_s = now_s
         self._tx.wake()
 
     # --- receiving --------------------------------------------------------------------------------------------------
@@ -452,15 +451,19 @@ class PowerModuleController:
         """Plan and send what is due; can-tx only. Returns the seconds until it wants to run again."""
         bus = self._bus
         if bus is None or self._link_failure is not None:
-            self.next_tx_s = now_s + PLAN_STEP_S
+            self._tx_at_s = now_s + PLAN_STEP_S
             return PLAN_STEP_S
         if self._plan_now or now_s >= self._plan_at_s:
             self._plan(now_s)
         while (item := self._queue.next(now_s)) is not None and self._send(bus, item, now_s):
             pass
         delay_s = max(0.0, min(self._queue.wait_s(now_s), self._plan_at_s - now_s))
-        self.next_tx_s = now_s + delay_s
+        self._tx_at_s = now_s + delay_s
         return delay_s
+
+    def tx_due_s(self, now_s: float) -> float:
+        """Seconds until step_tx has something to do; an order or a reply may shorten it. For virtual time."""
+        return max(0.0, self._tx_at_s - now_s)
 
     def _plan(self, now_s: float) -> None:
         with self._lock:

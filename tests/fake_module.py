@@ -224,14 +224,14 @@ class Bench:
         end_s = self.now_s + limit_s
         while not done():
             frame_s = self._next_frame_s()
-            next_s = min(frame_s, max(self.controller.next_tx_s, self.now_s), self._apply_s)
+            next_s = min(frame_s, self.now_s + self.controller.tx_due_s(self.now_s), self._apply_s)
             if next_s > end_s:
                 self.now_s = end_s
                 return done()
             self.now_s = max(self.now_s, next_s)
             if self.now_s >= self._apply_s:
                 self._control_step()
-            if self.now_s >= self.controller.next_tx_s:
+            if self.controller.tx_due_s(self.now_s) <= 1e-9:
                 self.controller.step_tx(self.now_s)
             if frame_s <= self.now_s:
                 self._pass_frame()
