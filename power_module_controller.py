@@ -184,6 +184,7 @@ class PowerModuleController:
 
         self._bus: BusABC | None = None
         self._link_failure: str | None = None
+        self._opening = False  # can-rx is inside open_bus
         self._link_opened = False  # since the last plan
         self._link = LinkWatch()
         self._sent = self._received = self._send_failures = self._rejected = 0
@@ -237,6 +238,11 @@ class PowerModuleController:
     def workers(self) -> tuple[Worker, Worker]:
         """can-rx and can-tx, for the supervisor."""
         return self._rx, self._tx
+
+    def late_s(self, now_s: float) -> float:
+        """Seconds since the slower of the two threads ended a step. Opening a bus does not count."""
+        rx_late_s = 0.0 if self._opening else now_s - self._rx.last_step_s
+        return max(rx_late_s, now_s - self._tx.last_step_s)
 
     def status(self, now_s: float) -> tuple[ModuleStatus, ...]:
         """What is believed of each module, by number. Any thread."""
@@ -652,6 +658,7 @@ class PowerModuleController:
         return self._bus
 
     def _try_open(self, now_s: float) -> None:
+        self._opening = True
         try:
             bus = self._open_bus()
         except _OPEN_ERRORS as error:
@@ -659,6 +666,9 @@ class PowerModuleController:
             self._notebook.complain("open", f"The CAN bus cannot be opened: {error}; trying again", now_s)
             self._say()
             return
+        finally:
+            self._rx.last_step_s = self._clock.now_s()
+            self._opening = False
         with self._lock:
             self._link.opened(now_s)
             self._link_failure = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -144,8 +144,11 @@ class FakeBus(BusABC):
         self.bench.offer(self.bench.now_s, msg.arbitration_id, bytes(msg.data), ours=True)
 
 
-def settings_for(modules: Sequence[int], **changes: Any) -> tuple[Can, Modules, Safety]:
-    by_number = {number: Module(number, number, changes.get("protocol", "uugreen")) for number in modules}
+def settings_for(
+    modules: Sequence[int], protocols: Mapping[int, str] | None = None, enabled: bool = True
+) -> tuple[Can, Modules, Safety]:
+    names = protocols or {}
+    by_number = {number: Module(number, number, names.get(number, "uugreen"), enabled) for number in modules}
     return Can(), Modules(by_number), Safety()
 
 

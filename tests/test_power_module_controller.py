@@ -632,6 +632,28 @@ def test_unknown_socketcand_host_is_told_at_once() -> None:
         open_can_bus(Can("socketcand", "can0", options={"host": "127.0.0.1", "port": "9"}))
 
 
+# --- makes ----------------------------------------------------------------------------------------------------------
+
+
+def test_two_makes_that_share_their_frames_are_asked_once() -> None:
+    bench = Bench(nine(), protocols={2: "maxwell_enr"})
+    bench.modules[1].raw = {8: OFF_BIT | 1 << 30}  # reserved on this make
+    bench.modules[2].raw = {8: OFF_BIT | 1 << 30}
+    bench.ready()
+    start_s = bench.now_s
+    bench.run(5.0)
+    reads = [f for f in bench.ours(start_s) if f.module == 0 and f.kind == 2 and f.command == 8]
+    assert len(reads) == 10
+    assert bench.status(2).state is ModuleState.OFF and bench.status(3).state is ModuleState.FAULT
+
+
+def test_a_disabled_module_is_never_switched_on() -> None:
+    bench = Bench([FakeModule(1)], enabled=False).ready()
+    bench.orders[0] = ON
+    bench.run(2.0)
+    assert not bench.modules[0].on and bench.status().state is ModuleState.DISABLED
+
+
 # --- with real threads ----------------------------------------------------------------------------------------------
 
 
@@ -676,6 +698,7 @@ def test_threads_end_and_the_bus_is_closed(echo_modules: str) -> None:
                 break
             heard.wait(0.03)
         assert controller.status(clock.now_s())[0].state is ModuleState.OFF
+        assert controller.late_s(clock.now_s()) < 0.5
         assert controller.can_status().up and all(worker.alive for worker in controller.workers)
     finally:
         assert controller.stop()
