@@ -366,7 +366,7 @@ class ContactorController:
         heartbeat edge, and the hardware drops the coil supply 500 ms after the last one. Control thread.
         """
         self._check_owner()
-        if self._shut:
+        if self._shut or not self._prepared:
             return READ_IDLE_S
         self.emergency_stop_healthy = self._driver.emergency_stop_healthy()
         if now_s >= self._read_due_s:

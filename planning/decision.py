@@ -22,7 +22,7 @@ from planning.faults import FaultCode
 from planning.model import ContactState, VehicleStatus
 from planning.reasons import ReasonCode
 from planning.request import Allocation, AllocationLimits, Assignment, GunRequest, ModuleOffer, TargetBound
-from planning.settings import Settings
+from planning.settings import Priority, Settings
 from planning.transition import (
     OUT_OF_SERVICE,
     GunFact,
@@ -91,6 +91,9 @@ class DecisionCore:
     def __init__(self, settings: Settings) -> None:
         general, safety = settings.general, settings.safety
         self._settings = settings
+        # facts move the sequence alone; the state of charge counts for one rule only
+        by_soc = settings.allocation.priority is Priority.LOWEST_SOC
+        self._not_for_allocation = "f" if by_soc else "fo"
         self._guns = range(1, general.gun_count + 1)
         self._modules = range(1, general.module_count + 1)
         self._inputs: dict[str, Value] = {}
@@ -145,7 +148,7 @@ class DecisionCore:
             # facts and contact states move the sequence, everything else the allocation
             if key[0] == "x":
                 self._alone_possible = True
-            elif key[-1] != "f":
+            elif key[-1] not in self._not_for_allocation:
                 self._allocation_stale = True
 
     def due(self, now_ms: int) -> bool:

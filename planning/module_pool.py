@@ -14,8 +14,8 @@ from planning.model import ModuleState, ModuleStatus
 NO_START_PAUSE_S = 60.0
 #: A lower figure counts at once, a higher one only when it is this much higher: noise must not move modules.
 RISE_AT_LEAST_KW = 2
-#: floats: 40 kW are 39.999... after a division
-ROUNDING_KW = 1e-6
+#: Readings are good to 0.5 % and 0.1 A: a 40 kW module that reports 39.7 kW is not derated. Nearest whole kW.
+ROUNDING_KW = 0.5
 
 #: module state -> the fault it is
 _STATE_FAULTS: Mapping[FaultCode, ModuleState] = {

@@ -28,7 +28,7 @@ DEVICES: Mapping[str, tuple[int, ...]] = {"D1": (1, 2), "D2": (3, 4), "D3": (5, 
 
 REPEAT_S = 5.0
 #: A value that keeps changing is told this often at most; a status always at once.
-CHANGE_S = 1.0
+CHANGE_S = 5.0
 #: Cable lock, talk between car and dispenser, cable check.
 PREPARE_S = 4.0
 CLOSE_AFTER_S = 0.2
@@ -252,8 +252,8 @@ class Device:
             return
         try:
             content = json.loads(payload)
-            modules, reason = content["modules"], content["reason"]
-        except (ValueError, KeyError, TypeError):
+            modules, reason = content["modules"], str(content.get("reason", ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
             log.warning("Device %s cannot read the allocation on %s", self.name, topic)
             return
         point.modules_told = bool(modules)

@@ -122,14 +122,21 @@ class GunBus:
 
     # --- one step of the plant (hot path) -----------------------------------------------------------------------------
 
-    def step(self, now_s: float) -> None:
-        """Advance by one plant step while a module is on."""
+    @property
+    def steady_steps(self) -> int:
+        """Steps until something may move: the battery's voltage is looked at again now and then."""
+        if not self.steady:
+            return 1
+        return self._countdown if self.connected else 1_000_000
+
+    def step(self, now_s: float, steps: int = 1) -> None:
+        """Advance by one plant step while a module is on; by several, up to `steady_steps`, while nothing moves."""
         if not self.steady:
             self._move(now_s)
-        self.energy_j += self.power_w * STEP_S
+        self.energy_j += self.power_w * STEP_S * steps
         if self.connected:
-            self._battery_j += self._ocv_v * self.current_a * STEP_S
-            self._countdown -= 1
+            self._battery_j += self._ocv_v * self.current_a * STEP_S * steps
+            self._countdown -= steps
             if self._countdown <= 0:
                 self._pay()
 

@@ -61,22 +61,32 @@ class Plant:
             if self._at_rest():
                 self._ticks = int((now_s - self._start_s) / STEP_S + 1e-6)
                 break
-            self._ticks += 1
-            self._step(self._start_s + self._ticks * STEP_S)
+            ticks = self._leap(now_s)
+            self._ticks += ticks
+            self._step(self._start_s + self._ticks * STEP_S, ticks)
         self.now_s = max(self.now_s, now_s)
         self._arrive(self.now_s)
 
     def _at_rest(self) -> bool:
         return not (self._live_guns or self._free_modules) and self.contacts.next_due_s == float("inf")
 
-    def _step(self, now_s: float) -> None:
+    def _leap(self, now_s: float) -> int:
+        """How many grid steps may be taken in one: while nothing moves only energy flows."""
+        if self._free_modules or self.contacts.next_due_s != float("inf"):
+            return 1
+        ticks = int((now_s - self._start_s) / STEP_S + 1e-6) - self._ticks
+        for gun in self._live_guns:
+            ticks = min(ticks, gun.steady_steps)
+        return max(1, ticks)
+
+    def _step(self, now_s: float, ticks: int) -> None:
         self.now_s = now_s
         self._arrive(now_s)
         for module in self._free_modules:
             module.ramp(now_s, 0.0)
             module.float_alone(now_s)
         for gun in self._live_guns:
-            gun.step(now_s)
+            gun.step(now_s, ticks)
 
     def _arrive(self, now_s: float) -> None:
         if self._supply_ends_s is not None and now_s >= self._supply_ends_s:
