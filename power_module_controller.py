@@ -518,6 +518,7 @@ class PowerModuleController:
         if slot.emergency:
             slot.emergency = False
             slot.drive.restart(emergency=True)
+        slot.barred |= slot.view.refused
         order = OFF_ORDER if self._expired or slot.barred else slot.order
         wish = slot.drive.step(slot.view, order, now_s)
         slot.plan_at_s = now_s + (SETTLED_STEP_S if wish.settled else 0.0)

@@ -142,6 +142,17 @@ def test_a_make_without_broadcast_reads_is_asked_module_by_module() -> None:
     assert max(pauses) < 0.4, "spread over the round, not in one burst"
 
 
+@pytest.mark.parametrize(
+    ("thin", "watched", "slow"),
+    [(Thinning.NONE, 20, 1), (Thinning.NO_SLOW, 20, 0), (Thinning.WATCH_HALF, 10, 0), (Thinning.NO_WATCH, 0, 0)],
+)
+def test_slow_reads_give_way_first_then_the_watched_never_the_round(thin: Thinning, watched: int, slow: int) -> None:
+    schedule = ReadSchedule((1, 2), True, 0.5, ("status",), 1.5, ("serial",), 0.1, ("volts",))
+    schedule.watch((1,), 0.0)
+    asked = [signal for step in range(200) for signal, _ in schedule.due(step * 0.01 + 1e-6, thin)]
+    assert abs(asked.count("volts") - watched) <= 1 and asked.count("serial") == slow and asked.count("status") == 4
+
+
 def test_thinning_starts_at_once_and_ends_after_a_while() -> None:
     thinner = Thinner()
     assert thinner.step(10.0, 10.0, 0.0) is Thinning.NONE

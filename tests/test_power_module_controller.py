@@ -104,6 +104,39 @@ def test_lower_goes_before_higher_of_one_apply() -> None:
     assert values[:4] == [20_000] * 4 and set(values[4:9]) == {60_000}
 
 
+def test_a_quick_off_and_on_waits_for_a_new_proof_of_off(one: Bench) -> None:
+    one.orders[0] = ON
+    assert one.run_until(lambda: one.modules[0].on, 1.0)
+    off_s = one.now_s
+    one.order(1, OFF_ORDER)
+    one.run(0.03)
+    one.order(1, ON)
+    one.run(1.5)
+    on_s = next(f.at_s for f in one.ours(off_s) if f.module == 1 and f.command == 4 and f.value == 0)
+    asked = [f.at_s for f in one.ours(off_s) if f.module == 0 and f.kind == 2 and f.command == 8]
+    assert on_s > min(asked)
+
+
+def test_nothing_of_a_module_leaves_after_its_off() -> None:
+    bench = running(Bench(nine()).ready())
+    bench.orders = [ModuleOrder(True, 450.0, 90.0)] * 9
+    bench.controller.apply(bench.orders, bench.now_s)
+    bench.run(0.012)
+    bench.orders = [OFF_ORDER] * 9
+    start_s = bench.now_s
+    bench.run(0.2)
+    later = [f for f in bench.ours(start_s) if f.module and f.kind == 0 and f.command != 4]
+    assert len(later) <= 2, "only what the kernel had"
+
+
+def test_lower_does_not_wait_for_the_pace_of_raising(one: Bench) -> None:
+    running(one)
+    one.order(1, ModuleOrder(True, 400.0, 60.0))
+    assert one.run_until(lambda: one.modules[0].amps == 60.0, 0.2)
+    one.order(1, ModuleOrder(True, 400.0, 30.0))
+    assert one.run_until(lambda: one.modules[0].amps == 30.0, 0.03)
+
+
 def test_setpoints_are_refreshed_although_unchanged(one: Bench) -> None:
     running(one)
     start_s = one.now_s
@@ -343,6 +376,15 @@ def test_another_serial_with_the_same_identity_is_refused(one: Bench) -> None:
     one.modules[0].number = 1450
     one.run(25.0)
     assert one.status().state is ModuleState.REFUSED
+
+
+def test_a_strange_identity_does_not_count_as_the_modules_word(one: Bench) -> None:
+    one.run_until(lambda: not one._pending, 1.0)
+    slot = one.controller._slots[0]
+    slot.view._asked.clear()
+    slot.view.asked(slot.make.reads.round[1], one.now_s)
+    one.deliver(Message(arbitration_id=BASE | 1 << 14 | 0x155, data=VOLTS_900))
+    assert one.status().voltage_v == 0.0 and slot.view.counts[Doubt.SECOND_IDENTITY] == 1
 
 
 def test_a_module_exchanged_while_silent_is_accepted(one: Bench, caplog: pytest.LogCaptureFixture) -> None:
