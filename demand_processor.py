@@ -72,6 +72,10 @@ class Pace(Enum):
     QUIET = "quiet"
 
 
+#: Readings are looked at this often; what a gun says, a contact does or a person commands is looked at at once.
+LOOK_S = {Pace.MOVING: 0.0, Pace.WAITING: 0.1, Pace.QUIET: 0.2}
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What status.json tells of the control."""
@@ -117,7 +121,7 @@ class DemandProcessor:
         self._site_commanded_at_s: float | None = None
         self._resets = 0
         self._refusals: dict[Crosspoint, object] = {}
-        self._ages_due_s = self._tell_due_s = float("-inf")
+        self._look_due_s = self._ages_due_s = self._tell_due_s = float("-inf")
         self._idle_since_s: float | None = None
         self._door: SafeDoor | None = None
         self._allocation_told: dict[int, str] = {}
@@ -215,7 +219,9 @@ class DemandProcessor:
     def step(self, now_s: float) -> float:
         """One step of the station; returns the seconds until the next is wanted. Control thread."""
         changed, commands, door_reason = self._take_in()
-        pause_s = self._contactors.step(now_s, self._door is None or self._door.in_time(now_s))
+        pause_s = min(STEP_S, self._contactors.step(now_s, self._door is None or self._door.in_time(now_s)))
+        if now_s < self._look_due_s and not changed and not commands and door_reason is None and self._calm():
+            return pause_s
         modules = self._modules.status(now_s)
         self._pool.look(modules, now_s)
         if door_reason is not None:
@@ -232,7 +238,14 @@ class DemandProcessor:
         self._switch(now_s, modules)
         if now_s >= self._tell_due_s:
             self._tell(now_s, modules)
-        return FOLLOW_UP_S if moved else min(STEP_S, pause_s)
+        self._look_due_s = now_s + LOOK_S[self.pace]
+        if self._core.due_ms is not None:
+            self._look_due_s = min(self._look_due_s, self._core.due_ms / 1000.0)
+        return FOLLOW_UP_S if moved else pause_s
+
+    def _calm(self) -> bool:
+        """Contacts and emergency stop are as they were when everything was last looked at."""
+        return self._contactors.emergency_stop_healthy and self._feed.knows(self._contactors.states)
 
     @property
     def pace(self) -> Pace:

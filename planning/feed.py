@@ -36,7 +36,7 @@ class Feed:
         self._core, self._controls, self._pool, self._watch = core, controls, pool, watch
         self._faults = faults
         self._module_count = settings.general.module_count
-        self._contact_states: list[ContactState] = []
+        self._contact_states: list[ContactState] = []  # as handed over
         self._fed: dict[int, object] = {}  # what an idle gun was fed last
         self._fed_values: dict[int, GunValues] = {}
         #: bus voltage of each gun by rule 7.2; None: unknown
@@ -66,6 +66,10 @@ class Feed:
                 gun, module = index // self._module_count + 1, index % self._module_count + 1
                 self._core.put(f"x{gun}.{module}", new.value)
         self._contact_states = list(states)
+
+    def knows(self, states: Sequence[ContactState]) -> bool:
+        """These contact states have been handed over already."""
+        return states == self._contact_states
 
     def low_range(self, gun: int) -> bool | None:
         """The range that modules of this gun shall have; None: it is left alone."""

@@ -70,6 +70,12 @@ class Plant:
     def _at_rest(self) -> bool:
         return not (self._live_guns or self._free_modules) and self.contacts.next_due_s == float("inf")
 
+    @property
+    def calm(self) -> bool:
+        """Nothing moves but energy; whoever steps the plant may take longer steps."""
+        still = not self._switched and not self._free_modules and self.contacts.next_due_s == float("inf")
+        return still and all(gun.steady for gun in self._live_guns)
+
     def _leap(self, now_s: float) -> int:
         """How many grid steps may be taken in one: while nothing moves only energy flows."""
         if self._free_modules or self.contacts.next_due_s != float("inf"):

@@ -33,6 +33,7 @@ from simulator.plant import Plant
 from simulator.readings import PlainCabinet, PlainModules, plain_driver
 
 PLANT_STEP_S = 0.010
+CALM_STEP_S = 0.050
 #: both levels look at the devices at the same moments, so that they tell the same
 DEVICES_STEP_S = 1.0
 #: at reading level the control steps at this pace
@@ -164,7 +165,7 @@ class VirtualStation:
             now_s = clock.time_s
             if self._plant_due_s <= now_s:
                 self._cabinet.step(now_s)
-                self._plant_due_s = now_s + PLANT_STEP_S
+                self._plant_due_s = now_s + (CALM_STEP_S if self.plant.calm else PLANT_STEP_S)
             if arrival_s <= now_s:
                 message = bus.recv(0)
                 if message is not None:
