@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import can
 import pytest
@@ -18,6 +18,9 @@ from planning.model import OFF_ORDER, ModuleOrder, ModuleState
 from planning.module_view import Doubt
 from planning.settings import Can
 from power_module_controller import PowerModuleController, open_can_bus
+from simulator.module_wire import ModuleWire
+from simulator.plant import Plant
+from simulator.socketcand import SocketcandServer
 from worker import SystemClock
 
 ON = ModuleOrder(on=True, voltage_v=400.0, current_a=50.0)
@@ -731,15 +734,10 @@ def test_threads_end_and_the_bus_is_closed(echo_modules: str) -> None:
     settings = settings_for([1])
     clock = SystemClock()
     controller = PowerModuleController(*settings, open_bus, clock)
-    heard = threading.Event()
     before = set(threading.enumerate())
     controller.start()
     try:
-        for _ in range(100):
-            if controller.status(clock.now_s())[0].state is ModuleState.OFF:
-                break
-            heard.wait(0.03)
-        assert controller.status(clock.now_s())[0].state is ModuleState.OFF
+        assert wait_until(lambda: controller.status(clock.now_s())[0].state is ModuleState.OFF)
         assert controller.late_s(clock.now_s()) < 0.5
         assert controller.can_status().up and all(worker.alive for worker in controller.workers)
     finally:
@@ -747,3 +745,35 @@ def test_threads_end_and_the_bus_is_closed(echo_modules: str) -> None:
     assert set(threading.enumerate()) == before
     assert not controller.can_status().up and len(buses) == 1 and buses[0]._is_shutdown
     assert all(worker.failure is None for worker in controller.workers)
+
+
+def wait_until(done: Callable[[], bool], limit_s: float = 3.0) -> bool:
+    """True as soon as `done`, looked at each 20 ms."""
+    never = threading.Event()
+    return any(done() or never.wait(0.02) for _ in range(int(limit_s / 0.02)))
+
+
+def test_over_socketcand_a_server_that_goes_is_noticed_and_found_again() -> None:
+    def serve(port: int = 0) -> SocketcandServer:
+        server = SocketcandServer(ModuleWire(Plant(seed=5).modules, seed=5).answer, port=port)
+        server.start()
+        return server
+
+    server = serve()
+    options = {"host": "127.0.0.1", "port": str(server.port)}
+    clock = SystemClock(speed=4.0)  # two seconds of silence in half a second
+    _, modules, safety = settings_for(range(1, 10))
+    link = Can("socketcand", "can0", options=options)
+    controller = PowerModuleController(link, modules, safety, lambda: open_can_bus(link), clock)
+    controller.start()
+    try:
+        assert wait_until(lambda: all(m.state is ModuleState.OFF for m in controller.status(clock.now_s())))
+        server.stop()
+        assert wait_until(lambda: not controller.can_status().up)
+        gone_s = clock.now_s()
+        server = serve(server.port)
+        assert wait_until(lambda: all((m.heard_at_s or 0.0) > gone_s for m in controller.status(clock.now_s())), 6.0)
+        assert controller.can_status().up
+    finally:
+        assert controller.stop()
+        server.stop()
