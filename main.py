@@ -146,7 +146,7 @@ class Station:
             self._reports.last_will(),
             self.core.messages.handle,
             self._renew.set,
-            clock,
+            SystemClock(),  # the broker lives by the clock on the wall, whatever the speed of a simulation
             on_failure=self._failed,
         )
         self._control: Worker | None = None

@@ -21,7 +21,7 @@ READING_S = 0.1
 
 
 class PlainCabinet:
-    """The wiring between coils and plant; also stands where the GPIO library is expected (nothing of it is used)."""
+    """The wiring between coils and plant."""
 
     def __init__(self, plant: Plant) -> None:
         self.plant = plant
@@ -37,7 +37,7 @@ class PlainDriver(PinDriver):
     """A driver whose pins are images: ContactorController above it is the one that runs on site."""
 
     def __init__(self, cabinet: PlainCabinet, pins: Gpio) -> None:
-        super().__init__(_NoGpio(), pins)
+        super().__init__(NoGpio(), pins)
         self._cabinet = cabinet
 
     def set_up(self) -> None:
@@ -67,13 +67,28 @@ class PlainDriver(PinDriver):
         self._cabinet.enabled = False
 
 
-class _NoGpio:
-    """PlainDriver never touches a pin."""
+class NoGpio:
+    """Stands where the GPIO library is expected; PlainDriver touches no pin."""
 
     BCM = IN = OUT = PUD_OFF = PUD_DOWN = PUD_UP = 0
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no pins at reading level: {name}")
+    def setmode(self, mode: int, /) -> None:
+        raise NotImplementedError
+
+    def setwarnings(self, enabled: bool, /) -> None:
+        raise NotImplementedError
+
+    def setup(self, channel: int, direction: int, /, pull_up_down: int = 0, initial: int | None = None) -> None:
+        raise NotImplementedError
+
+    def output(self, channel: int, value: Any, /) -> None:
+        raise NotImplementedError
+
+    def input(self, channel: int, /) -> int:
+        raise NotImplementedError
+
+    def cleanup(self) -> None:
+        raise NotImplementedError
 
 
 def plain_driver(cabinet: PlainCabinet, pins: Gpio) -> PlainDriver:

@@ -30,7 +30,7 @@ from simulator.devices import Forecourt, default_devices
 from simulator.gpio_face import SimulatedGpio
 from simulator.module_wire import ModuleWire
 from simulator.plant import Plant
-from simulator.readings import PlainCabinet, PlainModules, plain_driver
+from simulator.readings import NoGpio, PlainCabinet, PlainModules, plain_driver
 
 PLANT_STEP_S = 0.010
 CALM_STEP_S = 0.050
@@ -120,11 +120,10 @@ class VirtualStation:
             )
             self.modules.open(0.0)
         else:
-            cabinet = PlainCabinet(self.plant)
-            self._cabinet = cabinet
+            self._cabinet = cabinet = PlainCabinet(self.plant)
             modules = PlainModules(self.plant, settings)
             self.contactors = ContactorController(
-                cabinet, settings.gpio, settings.safety, general.gun_count, general.module_count,
+                NoGpio(), settings.gpio, settings.safety, general.gun_count, general.module_count,
                 driver=plain_driver(cabinet, settings.gpio),
             )  # fmt: skip
         self.core: Core = build_core(
