@@ -34,7 +34,7 @@ from planning.model import (
 from planning.module_pool import ModulePool
 from planning.orders import Orders
 from planning.ports import ContactorsPort, ModulesPort
-from planning.reasons import IDLE, ReasonCode
+from planning.reasons import ReasonCode
 from planning.safe_door import SafeDoor
 from planning.settings import Settings
 from planning.startup import SafeStart, StartAction, StartPhase, StartView
@@ -52,8 +52,10 @@ FOLLOW_UP_S = 0.005
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
 TELL_S = 0.5
-#: What the log takes for granted of a gun at the start.
-NOTHING_TOLD = f"no modules - {IDLE}"
+#: A CAN link that was never up is no fault so long after the start: opening it takes a moment.
+LINK_PATIENCE_S = 2.0
+#: A gun's power is told anew when it moved by this much; modules and the kind of reason at once.
+STORY_STEP_KW = 5.0
 
 _LOG_LEVELS = {Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR, Severity.CRITICAL: logging.ERROR}
 #: Faults after which a contactor counts as possibly closed for the interlock.
@@ -74,6 +76,20 @@ class Pace(Enum):
 
 #: Readings are looked at this often; what a gun says, a contact does or a person commands is looked at at once.
 LOOK_S = {Pace.MOVING: 0.0, Pace.WAITING: 0.1, Pace.QUIET: 0.2}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the log said last of a gun's allocation."""
+
+    modules: tuple[int, ...] = ()
+    reason: ReasonCode = ReasonCode.IDLE
+    power_kw: float = 0.0
+
+    def stale(self, now: Told) -> bool:
+        """Modules or reason changed, or the power moved so far that a person wants to know."""
+        same = self.modules == now.modules and self.reason is now.reason
+        return not same or abs(self.power_kw - now.power_kw) >= STORY_STEP_KW
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +140,8 @@ class DemandProcessor:
         self._look_due_s = self._ages_due_s = self._tell_due_s = float("-inf")
         self._idle_since_s: float | None = None
         self._door: SafeDoor | None = None
-        self._allocation_told: dict[int, str] = {}
+        self._allocation_told = {gun: Told() for gun in guns}
+        self._link_awaited_until_s: float | None = None
         self._worker: Worker | None = None
         #: Set when the safe door has been walked through: outputs are disabled.
         self.door_shut = threading.Event()
@@ -292,7 +309,7 @@ class DemandProcessor:
 
     def _look_after_station(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
         can = self._modules.can_status()
-        self.faults.set(FaultCode.CAN_LINK_DOWN, "station", not can.up, now_s)
+        self.faults.set(FaultCode.CAN_LINK_DOWN, "station", self._link_missed(can.up, now_s), now_s)
         if not self._start.armed:
             self._start_up(now_s, can.up, modules)
         if self._start.phase in (StartPhase.LINK, StartPhase.QUIET):
@@ -303,6 +320,14 @@ class DemandProcessor:
             self.faults.raise_fault(FaultCode.OUTPUT_UNVERIFIED, "station", now_s)
             self.open_safe_door("the coil registers do not hold what was written")
         self._feed.contacts(self._contactors.states)
+
+    def _link_missed(self, up: bool, now_s: float) -> bool:
+        """The link is down, and not only because the station has just started."""
+        if self._link_awaited_until_s is None:
+            self._link_awaited_until_s = now_s + LINK_PATIENCE_S
+        if up:
+            self._link_awaited_until_s = now_s
+        return not up and now_s >= self._link_awaited_until_s
 
     def _start_up(self, now_s: float, link_up: bool, modules: Sequence[ModuleStatus]) -> None:
         used = [status for status in modules if status.module in self._used]
@@ -348,7 +373,7 @@ class DemandProcessor:
         """The safe door, step by step."""
         if self._door is None:
             self._door = SafeDoor(self._settings.safety, now_s)
-            log.warning("Safe door: %s. Everything is switched off", reason)
+            log.info("Safe door: %s. Everything is switched off", reason)
         if self.door_shut.is_set():
             return STEP_S
         self._modules.apply((OFF_ORDER,) * self._module_count, now_s)
@@ -422,12 +447,13 @@ class DemandProcessor:
     def _tell_story(self, decision: Decision) -> None:
         """One INFO line for each gun whose allocation changed, with its reason."""
         for result in decision.allocation.guns:
+            now = Told(result.modules, result.reason.code, result.allocated_kw)
+            if not self._allocation_told[result.gun].stale(now):
+                continue
+            self._allocation_told[result.gun] = now
             modules = " ".join(map(str, result.modules))
             given = f"{result.allocated_kw:g} kW by modules {modules}" if modules else "no modules"
-            line = f"{given} - {result.reason}"
-            if self._allocation_told.get(result.gun, NOTHING_TOLD) != line:
-                self._allocation_told[result.gun] = line
-                log.info("Gun %d: %s", result.gun, line)
+            log.info("Gun %d: %s - %s", result.gun, given, result.reason)
 
     # --- commanding -------------------------------------------------------------------------------------------------
 

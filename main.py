@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import can
-from power_module_controller import PowerModuleController, open_can_bus
 
 import config_manager
 from contactor_controller import ContactorController, GpioError
@@ -34,8 +33,10 @@ from planning.drive import DriveLimits
 from planning.model import StationReport
 from planning.payload import Rejection
 from planning.ports import ContactorsPort, ModulesPort
+from planning.reconnect import Version
 from planning.reports import Reports
 from planning.settings import Settings, VoltageRange
+from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
 from worker import Clock, ClockWatch, SystemClock, Worker
 
@@ -122,6 +123,7 @@ class Station:
         clock: Clock,
         logs: LogSystem,
         speed: float = 1.0,
+        mqtt_version: Version = Version.V5,
     ) -> None:
         general = settings.general
         self.failures: list[tuple[str, BaseException]] = []
@@ -148,6 +150,7 @@ class Station:
             self._renew.set,
             SystemClock(),  # the broker lives by the clock on the wall, whatever the speed of a simulation
             on_failure=self._failed,
+            version=mqtt_version,
         )
         self._control: Worker | None = None
 
@@ -407,7 +410,8 @@ def _run(
     for line in lines:
         log.debug("%s", line)
     logs.record_inputs(f"# {VERSION} {boot_id()} {os.getpid()}")
-    station = Station(settings, gpio, open_bus, clock, logs, speed)
+    version = Version.V5 if desk is None else desk.mqtt_version
+    station = Station(settings, gpio, open_bus, clock, logs, speed, version)
     station.core.demand.restore(*read_kept(settings.folder / "station_state.json"))
     if desk is not None:
         desk.start()

@@ -412,8 +412,12 @@ class MqttHandler:
         clock: Clock,
         backoff_s: tuple[float, float] = (1.0, 15.0),
         on_failure: Callable[[str, BaseException], None] | None = None,
+        version: Version = Version.V5,
     ) -> None:
-        """`on_message`: on paho's thread. `on_connected`: on `mqtt-out`, each time after the subscriptions stand."""
+        """`on_message`: on paho's thread. `on_connected`: on `mqtt-out`, each time after the subscriptions stand.
+
+        `version`: the one to try first; a broker that does not know it, or says nothing, is tried with the other one.
+        """
         self._mqtt = mqtt
         self._client_id = client_id
         self._topics = tuple(topics)
@@ -421,7 +425,7 @@ class MqttHandler:
         self._on_message = on_message
         self._on_connected = on_connected
         self._clock = clock
-        self._reconnect = Reconnect(*backoff_s, random.uniform)
+        self._reconnect = Reconnect(*backoff_s, random.uniform, version)
         self._worker = Worker("mqtt-out", self._step, clock, on_failure)
         self._lock = threading.Lock()
         self._outbox = Outbox()

@@ -144,7 +144,7 @@ class ModuleView:
         self.introduce = True
         self.low_range = None
         if self.heard_at_s is None:
-            self._note(logging.INFO, "answers")
+            self._note(logging.DEBUG, "answers")
         else:
             self._note(logging.INFO, f"answers again after {silent_s:.1f} s")
 
@@ -275,7 +275,7 @@ class ModuleView:
 
     def take_serial(self, serial: str, now_s: float) -> None:
         if self.serial is None:
-            self._note(logging.INFO, f"has the serial number {serial}")
+            self._note(logging.DEBUG, f"has the serial number {serial}")
         elif serial != self.serial:
             self.counts[Doubt.SECOND_IDENTITY] += 1
             self._other_identity_at_s, self._other_identity = now_s, -1

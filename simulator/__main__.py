@@ -25,6 +25,7 @@ def main() -> int:
         seed=arguments.seed,
         can_port=arguments.can_port,
         broker=arguments.broker,
+        frame_log=arguments.frame_log,
     )
     try:
         process = PlantProcess(options)
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="fixes tolerances and arrivals (default 1)")
     parser.add_argument("--can-port", type=int, default=0, metavar="P", help="TCP port of the CAN bus")
     parser.add_argument("--broker", type=_address, metavar="HOST:PORT", help="MQTT broker (default: one of its own)")
+    parser.add_argument("--frame-log", type=Path, metavar="FILE", help="write every CAN frame there, with its time")
     return parser
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import can
 
+from planning.reconnect import Version
 from planning.settings import Can, Gpio, Mqtt, Settings
 from simulator.arrivals import timetable
 from simulator.broker import EmbeddedBroker
@@ -50,6 +51,8 @@ class Desk:
         self._own_broker = EmbeddedBroker(settings.mqtt.port) if broker is None else None
         host, port = broker or ("127.0.0.1", self._own_broker.start() if self._own_broker else 0)
         self.broker = (host, port)
+        #: the embedded broker does not answer MQTT 5 at all
+        self.mqtt_version = Version.V5 if self._own_broker is None else Version.V311
         self.settings = desk_settings(settings, host, port, self._channel, protocol)
         now_s = clock.now_s()
         self.plant = Plant(seed, now_s)

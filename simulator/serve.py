@@ -46,6 +46,7 @@ class ServeOptions:
     seed: int = 1
     can_port: int = 0  # 0: the one that DIR/config.ini names, else a free one
     broker: tuple[str, int] | None = None  # None: one of its own
+    frame_log: Path | None = None  # every CAN frame as it is heard
 
 
 class FixedCars:
@@ -82,7 +83,8 @@ class PlantProcess:
         self.wire = ModuleWire(self.plant.modules, options.seed)
         config = _read_config(self._folder)
         can_port = options.can_port or config.getint("CAN", "option_port", fallback=0)
-        self.server = SocketcandServer(self.wire.answer, can_port)
+        self._frame_log = None if options.frame_log is None else _FrameLog(options.frame_log)
+        self.server = SocketcandServer(self.wire.answer, can_port, on_frame=self._frame_log)
         self._far_end = PlantSide(self._folder, _pins(config), seed=options.seed)
         self._cabinet = Cabinet(self.plant, self._far_end)
         self._bench = Bench(self.plant, self.wire, self.server)
@@ -178,6 +180,21 @@ class PlantProcess:
             self._link.stop()
         if self._own_broker is not None:
             self._own_broker.stop()
+        if self._frame_log is not None:
+            self._frame_log.close()
+
+
+class _FrameLog:
+    """One line a frame: monotonic s, `>` from the controller or `<` to it, identifier and data in hexadecimal."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", buffering=1, encoding="ascii")
+
+    def __call__(self, at_s: float, can_id: int, data: bytes, from_controller: bool) -> None:
+        self._file.write(f"{at_s:.6f} {'>' if from_controller else '<'} {can_id:08X} {data.hex()}\n")
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Control:
