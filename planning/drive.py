@@ -151,6 +151,11 @@ class Drive:
             return told_v
         return self._own_v if now_s - self._own_at_s <= OWN_READING_S else None
 
+    @property
+    def conducting_v(self) -> float | None:
+        """The battery's voltage as last seen at a module that conducts; None: no current has flowed yet."""
+        return self._own_v if self.driving and self._conducted else None
+
     def no_load_waiting(self, now_s: float) -> bool:
         return self.phase is Phase.NO_LOAD and (self._no_loads >= NO_LOAD_TRIES or now_s < self._no_load_until_s)
 
@@ -336,7 +341,8 @@ class Drive:
 
     def _allowed_a(self, given: DriveInput) -> float:
         """kW limit and A limit as one current, less what silent modules may still give."""
-        volts = self._own_v if self._conducted and self._own_v else (given.told_bus_v or given.target_v or self._set_v)
+        # before the first current the bus may still be empty: power then follows from the voltage it is to have
+        volts = self._own_v if self._conducted and self._own_v else max(given.told_bus_v or 0.0, self._set_v)
         if not volts:
             return 0.0
         if not self._grid_v - 2 * VOLTAGE_GRID_V <= volts <= self._grid_v:

@@ -11,7 +11,7 @@ from planning import facts
 from planning.decision import Decision, DecisionCore
 from planning.faults import FaultBook, FaultCode
 from planning.gun_control import GunControl
-from planning.model import ContactState, GunValues, ModuleStatus
+from planning.model import ContactState, GunValues, ModuleState, ModuleStatus
 from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
 from planning.reasons import ReasonCode
@@ -41,7 +41,7 @@ class Feed:
         self._fed_values: dict[int, GunValues] = {}
         #: bus voltage of each gun by rule 7.2; None: unknown
         self.bus_v: dict[int, float | None] = dict.fromkeys(controls)
-        #: what a silent module must be assumed to give, A
+        #: what a silent module must be assumed to give until its contactor is proven open or it answers, A
         self.lost_a: dict[int, float] = {}
 
     def step(
@@ -51,6 +51,7 @@ class Feed:
         self._core.put("site", site_budget_kw)
         for gun, control in self._controls.items():
             self._feed_gun(gun, control, now_s, modules, decision)
+        self._forget_lost(modules)
         breaking = self._next_to_break(now_s, modules, decision)
         wants = decision.wants if decision is not None else (0,) * self._module_count
         for status, want in zip(modules, wants, strict=True):
@@ -152,10 +153,17 @@ class Feed:
             bits = seat_facts(seat, want, view, now_s, self._safety)
         if module in self._pool.unqualified and seat.stage is Stage.FREE and facts.cold(status, now_s, self._safety):
             self._pool.qualified(module, now_s)
-        serving_v = self.bus_v[gun] if seat.stage is Stage.SERVE else None
+        # a bus that is only being charged says nothing about what a module can give
+        serving_v = self._controls[gun].drive.conducting_v if seat.stage is Stage.SERVE else None
         self._core.put(f"m{module}a", self._pool.available_kw(status, serving_v))
         self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
         self._core.put(f"m{module}f", bits)
+
+    def _forget_lost(self, modules: Sequence[ModuleStatus]) -> None:
+        seats = self._core.sequencer.seats
+        for module in list(self.lost_a):
+            if seats[module - 1].stage is Stage.FREE or modules[module - 1].state is not ModuleState.SILENT:
+                del self.lost_a[module]
 
     def _next_to_break(self, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None) -> int:
         """The silent module whose contactor opens under load now; 0: none. The lowest current goes first."""

@@ -70,7 +70,8 @@ class Sharing:
         self._take_free(even)
         self._hand_over(now_s, even, measured_a)
         uneven = any(abs(a - even[m]) > EVEN_WITHIN_A for m, a in self._set_a.items())
-        self.settled = not (uneven and self._giving(even, measured_a)) and self._total_a >= min(allowed_a, sum(caps_a.values())) - EVEN_WITHIN_A
+        arrived = self._total_a >= self._wanted_a - EVEN_WITHIN_A
+        self.settled = arrived and not (uneven and self._giving(even, measured_a))
         return self._set_a
 
     def _ramp(self, now_s: float, allowed_a: float) -> None:

@@ -63,7 +63,7 @@ def gun_state(control: GunControl, result: GunResult, seats: Seats) -> GunState:
         return GunState.DISABLED
     if control.drive.phase is Phase.RUN and result.modules:
         return GunState.CHARGING
-    if result.modules:
+    if result.modules and result.need:
         waiting = control.values.status is VehicleStatus.WAITING and not control.values.target_voltage_v
         return GunState.WAITING if waiting else GunState.CONNECTING
     if any(stage is not Stage.WELDED for _, stage in seats):
@@ -76,7 +76,7 @@ def reason(control: GunControl, result: GunResult, seats: Seats, state: GunState
     """The allocation's reason, unless the sequence or the drive has the better one just now."""
     if control.drive.phase is Phase.SEARCH:
         return Reason(ReasonCode.SEARCHING, _WORDS[ReasonCode.SEARCHING])
-    if state is GunState.STOPPING:
+    if state is GunState.STOPPING and result.reason.code is ReasonCode.IDLE:
         return Reason(ReasonCode.STOPPING, _WORDS[ReasonCode.STOPPING])
     if state is GunState.CONNECTING:
         here = {module for module, _ in seats}

@@ -53,7 +53,7 @@ class Fact(IntFlag):
     """What the readings of a module prove, with respect to the gun of its seat."""
 
     COLD = 1  # off and below dead_voltage, by fresh readings asked for after it was last on
-    RESTED = 2  # may go to another gun: terminal_discharge_time over, or its last bus was told dead
+    RESTED = 2  # its lead is empty: terminal_discharge_time over, or its last bus was told dead
     MATCHED = 4  # on, unloaded, two fresh readings 0 to match_window below the bus
     UNLOADED = 8  # below open_current by a reading asked for after its OFF was confirmed
     LOST = 16  # silent
@@ -213,21 +213,27 @@ def unwanted_not_picked_up(case: Case) -> bool:
     return unwanted(case) and case.contact is ContactState.OPEN
 
 
-def may_move(case: Case) -> bool:
+def may_match(case: Case) -> bool:
     """Rule 7.4: back to the same gun at once, to another only rested."""
     return case.want == case.seat.last_gun or bool(case.facts & Fact.RESTED)
+
+
+def empty(case: Case) -> bool:
+    """Off and cold, and rested even for the gun it comes from: its lead behind the diode empties more slowly than the
+    output that it measures and than the bus."""
+    return bool(case.facts & Fact.COLD) and bool(case.facts & Fact.RESTED)
 
 
 def wanted_bus_dead(case: Case) -> bool:
     dead = bool(case.gun_facts & GunFact.TOLD_DEAD) or (case.bus_open and not case.gun_facts & GunFact.LIVE)
     calm = not case.gun_facts & (GunFact.DRIVING | GunFact.EMERGENCY)
-    ready = bool(case.facts & Fact.COLD) and may_move(case) and case.now_ms >= case.seat.not_before_ms
+    ready = empty(case) and case.now_ms >= case.seat.not_before_ms
     return case.want != 0 and ready and dead and calm
 
 
 def wanted_bus_live(case: Case) -> bool:
     known = bool(case.gun_facts & GunFact.VOLTAGE_KNOWN) and not case.gun_facts & GunFact.EMERGENCY
-    ready = may_move(case) and not case.facts & Fact.LOST and case.now_ms >= case.seat.not_before_ms
+    ready = may_match(case) and not case.facts & Fact.LOST and case.now_ms >= case.seat.not_before_ms
     return case.want != 0 and ready and known
 
 

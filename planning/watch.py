@@ -63,7 +63,7 @@ class Watch:
         hindrances = (
             ("the station is still starting", self.block is ReasonCode.NOT_ARMED),
             ("the emergency stop is still pressed", not contactors.emergency_stop_healthy),
-            ("a contactor is not proven open", blocked and bool(contactors.coil_image)),
+            ("a contactor is not proven open", blocked and not contactors.all_proven_open),
             ("a module is not proven off", blocked and any(map(facts.may_be_on, modules))),
         )
         return [text for text, present in hindrances if present]
