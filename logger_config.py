@@ -312,7 +312,7 @@ class LogSystem:
         root = logging.getLogger()
         root.setLevel(min(self._console_level, self._file_level))
         for name in NOISY_LOGGERS:
-            logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger(name).level))
         root.addHandler(self._handler)
         self._thread.start()
 

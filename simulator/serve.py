@@ -136,6 +136,7 @@ class PlantProcess:
         server = self.server
         return plant_state(self.plant, now_s, self._started_s) | {
             "coils": f"{self._far_end.coils:014x}",
+            "outputs_enabled": self._far_end.output_enabled,
             "supply_on": self._cabinet.supply_on,
             "supply_drops": self._cabinet.supply_drops,
             "heartbeat_edges": self._far_end.heartbeat_edges,

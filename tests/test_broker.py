@@ -85,3 +85,18 @@ def test_a_taken_port_moves_it_to_the_next_free_one(broker: EmbeddedBroker) -> N
 def test_it_listens_on_the_loopback_only(broker: EmbeddedBroker) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
         other.bind(("127.0.0.2", broker.port))  # would fail if it listened on every address
+
+
+def test_who_only_publishes_and_hangs_up_is_heard_and_told_nothing(broker: EmbeddedBroker) -> None:
+    station = Client(broker.port, "vesec/#")
+    try:
+        station.paho.publish("vesec/1/allocation/central", "[1]", qos=1, retain=True)
+        assert station.heard.get(timeout=LIMIT_S)[1] == b"[1]"
+        with socket.create_connection(("127.0.0.1", broker.port), LIMIT_S) as person:
+            person.sendall(bytes.fromhex("100c00044d5154540402003c0000"))  # CONNECT, as mosquitto_pub sends it
+            assert person.recv(4) == bytes.fromhex("20020000")
+            person.sendall(b"\x30\x15\x00\x11vesec/1/demand/D1" + b"75" + b"\xe0\x00")  # PUBLISH and DISCONNECT
+            assert station.heard.get(timeout=LIMIT_S)[:2] == ("vesec/1/demand/D1", b"75")
+            assert person.recv(4) == b""
+    finally:
+        station.close()
