@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import configparser
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,16 +65,11 @@ class Scenario:
         self._allowed = sorted(head.get("violations", "").split())
         self._events = _timed(text["events"])
         self._expected = _timed(text["expect"])
-        config = "\n".join(
-            f"[{section.removeprefix('config ')}]\n" + "\n".join(f"{key} = {value}" for key, value in text[section].items())
-            for section in text.sections()
-            if section.startswith("config ")
-        )
+        config = "\n".join(_config_lines(text))
         level = Level(head.get("level", "readings"))
         self.station = VirtualStation(settings_at(folder, config), level=level, seed=head.getint("seed", 1))
         self.station.on_message = self._overhear
         self._dispensers = {gun: Dispenser() for gun in range(1, GUNS + 1)}
-        self._latest: StationReport | None = None
         self._faults_told: set[tuple[str, str]] = set()
         link = self.station.bus if level is Level.WIRE else NoLink()
         self._bench = faults.Bench(self.station.plant, self.station.wire, link)
@@ -82,14 +77,15 @@ class Scenario:
     # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        happenings = [(at_s, 0, line) for at_s, line in self._events] + [(at_s, 1, line) for at_s, line in self._expected]
-        for at_s, kind, line in sorted(happenings, key=lambda each: each[:2]):
+        events = [(at_s, 0, line) for at_s, line in self._events]
+        expected = [(at_s, 1, line) for at_s, line in self._expected]
+        for at_s, is_expected, line in sorted(events + expected, key=lambda each: each[:2]):
             self._run_to(at_s)
-            if kind == 0:
-                self._happen(line)
-            else:
+            if is_expected:
                 seen = self._seen(line)
                 assert not seen, f"{self.name}: at {at_s:g} s expected '{line}', but {seen}"
+            else:
+                self._happen(line)
         found = sorted(f"{violation.kind.value}:{violation.crosspoint}" for violation in self.station.plant.violations)
         assert found == self._allowed, f"{self.name}: {self.station.plant.violations}"
 
@@ -170,8 +166,18 @@ class Scenario:
     def _closed_of(self, gun: int) -> list[int]:
         return [x.module for x in self.station.plant.closed_contacts() if x.gun == gun]
 
+    def _modules_on(self) -> list[int]:
+        return [module.number for module in self.station.plant.modules if module.on]
+
     def _delivered_kw(self, gun: int) -> float:
         return self.station.plant.guns[gun - 1].power_w / 1000.0
+
+
+def _config_lines(text: configparser.ConfigParser) -> Iterator[str]:
+    for section in text.sections():
+        if section.startswith("config "):
+            yield f"[{section.removeprefix('config ')}]"
+            yield from (f"{key} = {value}" for key, value in text[section].items())
 
 
 def _timed(section: configparser.SectionProxy) -> Lines:
@@ -226,7 +232,7 @@ _CHECKS: dict[str, Check] = {
     "module_low": lambda run, _, words: _differs(
         run.station.plant.modules[int(words[0]) - 1].low_range, words[1] == "yes", "low range"
     ),
-    "all_off": lambda run, _, words: _differs([m.number for m in run.station.plant.modules if m.on], [], "list of modules on"),
+    "all_off": lambda run, _, words: _differs(run._modules_on(), [], "list of modules on"),
     "closed": lambda run, _, words: _differs(len(run.station.plant.closed_contacts()), int(words[0]), "number closed"),
 }
 
