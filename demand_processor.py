@@ -26,6 +26,7 @@ from planning.model import (
     Crosspoint,
     GunReport,
     GunSnapshot,
+    GunValues,
     ModuleStatus,
     Severity,
     StationReport,
@@ -35,6 +36,7 @@ from planning.module_pool import ModulePool
 from planning.orders import Orders
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reasons import ReasonCode
+from planning.request import GunResult
 from planning.safe_door import SafeDoor
 from planning.settings import Settings
 from planning.startup import SafeStart, StartAction, StartPhase, StartView
@@ -52,6 +54,8 @@ FOLLOW_UP_S = 0.005
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
 TELL_S = 0.5
+#: How long a fault that is an event stands.
+MOMENT_S = 5.0
 #: A CAN link that was never up is no fault so long after the start: opening it takes a moment.
 LINK_PATIENCE_S = 2.0
 #: A gun's power is told anew when it moved by this much; modules and the kind of reason at once.
@@ -62,7 +66,7 @@ _LOG_LEVELS = {Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR,
 _INTERLOCK_MARKS = frozenset(
     {FaultCode.CONTACTOR_STUCK_OPEN, FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_CLOSED_ALONE}
 )
-#: Faults that are events: raised and ended in one, so that they are told and counted.
+#: Faults that are events: they stand for MOMENT_S, so that everybody is told.
 _MOMENTS = frozenset({FaultCode.LOAD_BREAK, FaultCode.CLOSE_REFUSED, FaultCode.MATCH_TIMEOUT})
 
 
@@ -137,9 +141,11 @@ class DemandProcessor:
         self._site_commanded_at_s: float | None = None
         self._resets = 0
         self._refusals: dict[Crosspoint, object] = {}
+        self._moments: dict[tuple[FaultCode, str], float] = {}  # when each ends
         self._look_due_s = self._ages_due_s = self._tell_due_s = float("-inf")
         self._idle_since_s: float | None = None
         self._door: SafeDoor | None = None
+        self._idle_reports: dict[int, tuple[tuple[GunResult, GunValues], GunReport]] = {}
         self._allocation_told = {gun: Told() for gun in guns}
         self._link_awaited_until_s: float | None = None
         self._worker: Worker | None = None
@@ -433,8 +439,6 @@ class DemandProcessor:
             self._modules.off_now((event.module,), now_s)
         if event.after is Stage.LOST:
             self._feed.lost_a[event.module] = facts.counted_a(modules[event.module - 1])
-        elif event.before is Stage.LOST:
-            self._feed.lost_a.pop(event.module, None)
         if event.fault is None:
             return
         where = f"m{event.module}" if event.fault is FaultCode.MATCH_TIMEOUT else str(crosspoint)
@@ -442,7 +446,7 @@ class DemandProcessor:
         if event.fault in _INTERLOCK_MARKS:
             self._contactors.take_out_of_service(crosspoint)
         if event.fault in _MOMENTS:
-            self.faults.clear(event.fault, where, now_s)
+            self._moments[(event.fault, where)] = now_s + MOMENT_S
 
     def _tell_story(self, decision: Decision) -> None:
         """One INFO line for each gun whose allocation changed, with its reason."""
@@ -507,6 +511,7 @@ class DemandProcessor:
     def _tell(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
         """Faults to the log, the report to others, health and what is kept to whoever asks."""
         self._tell_due_s = now_s + TELL_S
+        self._end_moments(now_s)
         for news in self.faults.take_news():
             level = _LOG_LEVELS[news.severity] if news.active else logging.INFO
             log.log(level, "%s %s %s: %s", "Fault" if news.active else "Ended:", news.code, news.id, news.text)
@@ -517,11 +522,17 @@ class DemandProcessor:
         with self._lock:
             self._health, self._kept = health, kept
 
+    def _end_moments(self, now_s: float) -> None:
+        for (code, where), ends_s in list(self._moments.items()):
+            if now_s >= ends_s:
+                del self._moments[(code, where)]
+                self.faults.clear(code, where, now_s)
+
     def _make_report(self, now_s: float, modules: Sequence[ModuleStatus]) -> StationReport:
         guns: tuple[GunReport, ...] = ()
         if self._decision is not None:
             results = self._decision.allocation.guns
-            guns = tuple(gun_report(self._controls[r.gun], r, modules, self._seats_of(r.gun), now_s) for r in results)
+            guns = tuple(self._report_gun(result, now_s, modules) for result in results)
         return StationReport(
             state=self._station_state(),
             guns=guns,
@@ -530,6 +541,20 @@ class DemandProcessor:
             modules_available=sum(self._pool.usable(status) for status in modules),
             faults=self.faults.active,
         )
+
+    def _report_gun(self, result: GunResult, now_s: float, modules: Sequence[ModuleStatus]) -> GunReport:
+        """An idle gun's report stays the same object until something is said or decided about it."""
+        control, seats = self._controls[result.gun], self._seats_of(result.gun)
+        if seats:
+            self._idle_reports.pop(result.gun, None)
+            return gun_report(control, result, modules, seats, now_s)
+        seen = (result, control.values)
+        before = self._idle_reports.get(result.gun)
+        if before is not None and before[0] == seen:
+            return before[1]
+        report = gun_report(control, result, modules, seats, now_s)
+        self._idle_reports[result.gun] = (seen, report)
+        return report
 
     def _station_state(self) -> StationState:
         if self._door is not None:

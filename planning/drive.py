@@ -145,7 +145,7 @@ class Drive:
 
     def bus_v(self, now_s: float, told_v: float | None) -> float | None:
         """Bus voltage by rule 7.2: of a conducting module, else told, else our own of the last 30 s. None: unknown."""
-        if self.driving and self._conducted and now_s - self._own_at_s <= self._limits.fresh_s:
+        if self.conducting_v is not None and now_s - self._own_at_s <= self._limits.fresh_s:
             return self._own_v
         if told_v is not None:
             return told_v

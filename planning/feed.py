@@ -16,7 +16,7 @@ from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
 from planning.reasons import ReasonCode
 from planning.settings import Settings, VoltageRange
-from planning.transition import Stage
+from planning.transition import Seat, Stage
 from planning.watch import Watch
 
 
@@ -37,6 +37,7 @@ class Feed:
         self._faults = faults
         self._module_count = settings.general.module_count
         self._contact_states: list[ContactState] = []  # as handed over
+        self._off_wait_ms = round(self._safety.open_wait_s * 1000)
         self._fed: dict[int, object] = {}  # what an idle gun was fed last
         self._fed_values: dict[int, GunValues] = {}
         #: bus voltage of each gun by rule 7.2; None: unknown
@@ -111,7 +112,7 @@ class Feed:
             put(f"g{gun}s", values.status.name)
             put(f"g{gun}o", -1.0 if values.soc_pct is None else values.soc_pct)
             put(f"g{gun}p", int(bool(values.target_voltage_v)))
-        put(f"g{gun}e", control.electrical_limit_kw(now_s))
+        put(f"g{gun}e", control.electrical_limit_kw())
         put(f"g{gun}c", -1.0 if control.commanded_kw is None else control.commanded_kw)
         put(f"g{gun}b", block)
 
@@ -125,6 +126,7 @@ class Feed:
         self._faults.set(FaultCode.GUN_OVER_LIMIT, where, drive.over_limit, now_s)
         self._faults.set(FaultCode.GUN_UNPLUGGED_LIVE, where, control.unplugged_live, now_s)
         self._faults.set(FaultCode.GUN_NO_LOAD, where, no_load, now_s)
+        self._faults.set(FaultCode.GUN_LOCKED_WELD, where, self._core.locked(control.gun), now_s)
         if watch.block is not None:
             return watch.block.name
         if drive.over_limit:
@@ -153,11 +155,21 @@ class Feed:
             bits = seat_facts(seat, want, view, now_s, self._safety)
         if module in self._pool.unqualified and seat.stage is Stage.FREE and facts.cold(status, now_s, self._safety):
             self._pool.qualified(module, now_s)
+        self._watch_off(status, seat, now_s)
         # a bus that is only being charged says nothing about what a module can give
         serving_v = self._controls[gun].drive.conducting_v if seat.stage is Stage.SERVE else None
         self._core.put(f"m{module}a", self._pool.available_kw(status, serving_v))
         self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
         self._core.put(f"m{module}f", bits)
+
+    def _watch_off(self, status: ModuleStatus, seat: Seat, now_s: float) -> None:
+        """Rule 7.3: a module that is to go off and is not shown unloaded in time is a fault until it shows off."""
+        where = f"m{status.module}"
+        if seat.stage is Stage.UNLOAD:
+            if now_s * 1000 - seat.since_ms >= self._off_wait_ms:
+                self._faults.raise_fault(FaultCode.MODULE_OFF_NOT_CONFIRMED, where, now_s)
+        elif self._faults.stands(FaultCode.MODULE_OFF_NOT_CONFIRMED, where) and not facts.may_be_on(status):
+            self._faults.clear(FaultCode.MODULE_OFF_NOT_CONFIRMED, where, now_s)
 
     def _forget_lost(self, modules: Sequence[ModuleStatus]) -> None:
         seats = self._core.sequencer.seats

@@ -123,12 +123,13 @@ class GunControl:
         limit_a = self._settings.power_limits.gun_max_current_a[self.gun]
         return limit_a if told_a is None else min(limit_a, told_a)
 
-    def electrical_limit_kw(self, now_s: float) -> int:
+    def electrical_limit_kw(self) -> int:
         """Current limit x bus voltage in whole kW, rounded up (the drive keeps to the exact A); -1: binds nothing."""
-        bus_v = self.drive.bus_v(now_s, self.told_bus_v(now_s)) if self.drive.driving else None
-        if bus_v is None:
+        # a bus on its way up says nothing yet: what counts is where current flows, or where the car wants to be
+        charging_v = self.drive.conducting_v or self.values.target_voltage_v
+        if not charging_v:
             return -1
-        limit_kw = math.ceil(self.max_current_a * bus_v / 1000.0)
+        limit_kw = math.ceil(self.max_current_a * charging_v / 1000.0)
         return limit_kw if limit_kw < self._settings.power_limits.gun_max_power_kw[self.gun] else -1
 
     def drive_limits(self, target_kw: float, share_kw: float | None, now_s: float) -> tuple[float, float]:

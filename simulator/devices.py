@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -244,6 +244,7 @@ class Device:
         self._allocations = {f"{topic_root}/{point.gun}/allocation/central": point for point in self.points}
         self._demands = {f"{topic_root}/{n}/demand/{name}": point for n, point in enumerate(self.points, 1)}
         self._told: dict[str, _LastTold] = {}
+        self._free_told: dict[int, tuple[tuple[Session, bool], float]] = {}
 
     def hear(self, topic: str, payload: str | bytes) -> None:
         """Take a message of the station; anything but an allocation of its own guns is ignored."""
@@ -276,6 +277,8 @@ class Device:
         messages: list[Told] = []
         for gun_id, point in enumerate(self.points, 1):
             point.step(now_s)
+            if self._nothing_new(point, now_s):
+                continue
             for kind, text in point.values().items():
                 topic = f"{self._root}/{gun_id}/{kind}/{self.name}"
                 once = point.by_hand_until_s is not None and topic in self._told and self._told[topic].text == text
@@ -283,6 +286,15 @@ class Device:
                     self._told[topic] = _LastTold(text, now_s)
                     messages.append((topic, text))
         return messages
+
+    def _nothing_new(self, point: ChargingPoint, now_s: float) -> bool:
+        """A gun without a car has only its repetitions to tell."""
+        state = (point.session, point.faulted)
+        told = self._free_told.get(point.gun)
+        if point.car is None and told is not None and told[0] == state and now_s - told[1] < REPEAT_S:
+            return True
+        self._free_told[point.gun] = (state, now_s)
+        return False
 
     def _is_due(self, topic: str, text: str, now_s: float, urgent: bool) -> bool:
         last = self._told.get(topic)
@@ -330,10 +342,19 @@ class Forecourt:
         return None
 
 
+#: D1 tells no more than a device must; the others tell voltages and limits too, as most do.
+PLAIN = frozenset({"D1"})
+
+
 def default_devices(
-    dispenser: Dispenser, *, full: bool = False, rule: OutputRule = OutputRule.TOLD, topic_root: str = "vesec"
+    dispenser: Dispenser,
+    *,
+    plain: Collection[str] = PLAIN,
+    rule: OutputRule = OutputRule.TOLD,
+    topic_root: str = "vesec",
 ) -> list[Device]:
-    """D1 (guns 1, 2), D2 (3, 4), D3 (5, 6)."""
+    """D1 (guns 1, 2), D2 (3, 4), D3 (5, 6). `plain`: those that tell status, soc and demand only."""
     return [
-        Device(name, guns, dispenser, full=full, rule=rule, topic_root=topic_root) for name, guns in DEVICES.items()
+        Device(name, guns, dispenser, full=name not in plain, rule=rule, topic_root=topic_root)
+        for name, guns in DEVICES.items()
     ]

@@ -9,7 +9,7 @@ over directly, for long runs; decisions, planning and interlock are the same cod
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -26,7 +26,7 @@ from power_module_controller import PowerModuleController
 from simulator.arrivals import Arrival
 from simulator.cabinet import Cabinet
 from simulator.can_face import WireBus
-from simulator.devices import Forecourt, default_devices
+from simulator.devices import PLAIN, Forecourt, default_devices
 from simulator.gpio_face import SimulatedGpio
 from simulator.module_wire import ModuleWire
 from simulator.plant import Plant
@@ -37,6 +37,7 @@ CALM_STEP_S = 0.050
 #: both levels look at the devices at the same moments, so that they tell the same
 DEVICES_STEP_S = 1.0
 #: at reading level the control steps at this pace
+FEEDBACK_STEP_S = 0.02
 STEPS_S = {Pace.MOVING: 0.1, Pace.WAITING: 0.5, Pace.QUIET: 5.0}
 
 
@@ -79,7 +80,7 @@ class VirtualStation:
         level: Level = Level.WIRE,
         seed: int = 1,
         arrivals: list[Arrival] | None = None,
-        full_devices: bool = False,
+        plain: Collection[str] = PLAIN,
     ) -> None:
         self.settings, self.level = settings, level
         self.clock = VirtualClock()
@@ -93,7 +94,7 @@ class VirtualStation:
         root = settings.mqtt.topic_root
         self._reports = Reports("virtual", root, settings.devices.guns, settings.general.gun_count)
         # without cars there are no devices either: whoever runs the station speaks for them
-        devices = [] if arrivals is None else default_devices(self.plant, full=full_devices, topic_root=root)
+        devices = [] if arrivals is None else default_devices(self.plant, plain=plain, topic_root=root)
         self.forecourt = Forecourt(devices, arrivals or [])
         self.wire = ModuleWire(self.plant.modules, seed)
         self._build()
@@ -191,11 +192,10 @@ class VirtualStation:
             self._cabinet.step(now_s)
             if self._devices_due_s <= now_s:
                 self._step_devices(now_s)
-            demand.step(now_s)
-            step_s = STEPS_S[demand.pace]
-            if self.contactors.moving:
-                step_s = min(step_s, 0.02)
-            self._control_due_s = now_s + step_s
+            if self._control_due_s <= now_s:
+                demand.step(now_s)
+                pause_s = FEEDBACK_STEP_S if self.contactors.moving else STEPS_S[demand.pace]
+                self._control_due_s = now_s + pause_s
         clock.time_s = end_s
 
     def _step_devices(self, now_s: float) -> None:
