@@ -110,7 +110,6 @@ class DecisionCore:
         self.sequencer = Sequencer(
             general.module_count,
             Times(
-                open_wait_ms=round(safety.open_wait_s * 1000),
                 open_anyway_ms=round(safety.open_anyway_s * 1000),
                 emergency_open_ms=round(safety.emergency_open_s * 1000),
                 close_retry_delay_ms=round(safety.close_retry_delay_s * 1000),
@@ -159,6 +158,10 @@ class DecisionCore:
         """When one of the core's own timers is due."""
         return self._due_ms
 
+    def locked(self, gun: int) -> bool:
+        """A welded contactor keeps the gun from a new session until a person has reset."""
+        return self._memory.guns[gun].locked
+
     def number(self, key: str) -> float:
         value = self._inputs[key]
         assert not isinstance(value, str)
@@ -173,6 +176,7 @@ class DecisionCore:
         events = self._contacts_alone(now_ms)
         allocation = self._allocate(now_ms)
         events += self._sequence(now_ms)
+        self._end_emergencies()
         if self._allocation_stale:
             allocation = self._allocate(now_ms)
             events += self._sequence(now_ms)
@@ -319,10 +323,14 @@ class DecisionCore:
         alone = [key for key in self._crosspoints if self._contact(*key) in _ALONE] if self._alone_possible else []
         self._alone_possible = bool(alone)
         noticed = [self._contact_alone(gun, module, now_ms) for gun, module in alone]
-        events = [event for event in noticed if event is not None]
-        if self._memory.emergency:
-            self._memory.emergency = {gun for gun in self._memory.emergency if self._on_bus(gun)}
-        return events
+        return [event for event in noticed if event is not None]
+
+    def _end_emergencies(self) -> None:
+        """The core's own emergency order ends when nothing of the gun is on its bus any more."""
+        still = {gun for gun in self._memory.emergency if self._on_bus(gun)}
+        if still != self._memory.emergency:
+            self._memory.emergency = still
+            self._allocation_stale = True
 
     def _contact_alone(self, gun: int, module: int, now_ms: int) -> SequenceEvent | None:
         seat = self.sequencer.seats[module - 1]
@@ -379,18 +387,30 @@ class DecisionCore:
 
 
 def replay(settings: Settings, records: Iterable[str]) -> Iterator[Decision]:
-    """Repeat the decisions of a record. Raises ValueError with the line when one cannot be read."""
+    """Repeat the decisions of a record. A line that begins with # is the head of a start: everything begins anew.
+
+    Raises ValueError with the line when one cannot be read.
+    """
     core = DecisionCore(settings)
     for number, record in enumerate(records, 1):
-        try:
-            at, *changes = record.split()
-            for change in changes:
-                key, _, text = change.partition("=")
-                core.put(key, _typed(core, key, text))
-            now_ms = int(at)
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"line {number} of the record cannot be read: {record[:80]!r}") from error
-        yield core.step(now_ms)[1]
+        if record.startswith("#"):
+            core = DecisionCore(settings)
+        elif record.strip():
+            try:
+                now_ms = _take(core, record)
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"line {number} of the record cannot be read: {record[:80]!r}") from error
+            yield core.step(now_ms)[1]
+
+
+def _take(core: DecisionCore, record: str) -> int:
+    """Put the changes of one record; returns its time."""
+    at, *changes = record.split()
+    now_ms = int(at)
+    for change in changes:
+        key, _, text = change.partition("=")
+        core.put(key, _typed(core, key, text))
+    return now_ms
 
 
 def _typed(core: DecisionCore, key: str, text: str) -> Value:

@@ -74,7 +74,6 @@ class GunFact(IntFlag):
 class Times:
     """Time-outs of the sequence in ms, from [Safety]; the rest are ours, with their reason."""
 
-    open_wait_ms: int
     open_anyway_ms: int
     emergency_open_ms: int
     close_retry_delay_ms: int

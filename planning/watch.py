@@ -15,6 +15,8 @@ from planning.reasons import ReasonCode
 
 #: The feedback may be invalid for so long (a plug that is pressed home) before everything is opened.
 FEEDBACK_PATIENCE_S = 0.5
+#: Frames that were lost on the way out are alarmed until none was lost for so long.
+SENDING_PATIENCE_S = 10.0
 SILENT = (ModuleState.SILENT, ModuleState.UNHEARD)
 
 
@@ -28,6 +30,8 @@ class Watch:
         self.can_fault_since_s: float | None = None
         self._faults = faults
         self._feedback_bad_since_s: float | None = None
+        self._send_failures = 0
+        self._send_failed_at_s = float("-inf")
 
     @property
     def emergency(self) -> bool:
@@ -50,6 +54,7 @@ class Watch:
         stop |= self._stop_all(FaultCode.EMERGENCY_STOP, ReasonCode.EMERGENCY_STOP, pressed, now_s)
         stop |= self._watch_feedback(contactors.feedback_valid, now_s)
         self._watch_can(modules, used, armed, now_s)
+        self._watch_sending(can.send_failures, now_s)
         return stop
 
     def armed(self) -> None:
@@ -83,6 +88,12 @@ class Watch:
             self._feedback_bad_since_s = now_s
         late = now_s - self._feedback_bad_since_s >= FEEDBACK_PATIENCE_S
         return late and self._faults.raise_fault(FaultCode.FEEDBACK_INVALID, "station", now_s)
+
+    def _watch_sending(self, failures: int, now_s: float) -> None:
+        if failures > self._send_failures:
+            self._send_failures, self._send_failed_at_s = failures, now_s
+        failing = now_s - self._send_failed_at_s < SENDING_PATIENCE_S
+        self._faults.set(FaultCode.CAN_SEND_FAILED, "station", failing, now_s)
 
     def _watch_can(
         self, modules: Sequence[ModuleStatus], used: Collection[int], armed: bool, now_s: float
