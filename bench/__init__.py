@@ -1,0 +1,1 @@
+"""Measurements against limits; how to run them and what they mean: docs/bench.md."""
