@@ -339,14 +339,18 @@ class DecisionCore:
             return None
         self._memory.emergency |= {gun, seat.gun} - {0}
         self._allocation_stale = True
-        if seat.stage is not Stage.FREE:
+        if seat.stage not in (Stage.FREE, Stage.WELDED):
             return None
         alone = self._contact(gun, module) is ContactState.INTRUDER
         code = FaultCode.CONTACTOR_CLOSED_ALONE if alone else FaultCode.CONTACTOR_WELDED
-        self.sequencer.weld(module, gun, now_ms)
+        event = SequenceEvent(module, gun, seat.stage, Stage.WELDED, code)
+        if seat.stage is Stage.WELDED:
+            self._memory.guns[seat.gun].locked = True  # two guns hang together: neither may be served
+        else:
+            self.sequencer.weld(module, gun, now_ms)
         self._mark(gun, module, code)
         self._memory.guns[gun].locked = True
-        return SequenceEvent(module, gun, Stage.FREE, Stage.WELDED, code)
+        return event
 
     def _on_bus(self, gun: int) -> bool:
         idle = (Stage.FREE, Stage.WELDED)

@@ -95,6 +95,7 @@ class Seat:
     stage: Stage = Stage.FREE
     gun: int = 0  # the gun that the stage is about; 0 while free
     last_gun: int = 0  # whose bus its output terminals saw last
+    parted_ms: int | None = None  # when its contactor to that bus was proven open
     since_ms: int = 0
     failed_closes: int = 0
     not_before_ms: int = 0
@@ -423,6 +424,8 @@ class Sequencer:
 
     def _move(self, seat: Seat, gun: int, row: Row, now_ms: int) -> SequenceEvent:
         event = SequenceEvent(seat.module, gun, seat.stage, row.then, row.fault)
+        if gun != seat.last_gun:
+            seat.failed_closes = 0
         if row.then is Stage.RETRY:
             seat.failed_closes += 1
         elif row.then is Stage.SERVE:
@@ -431,6 +434,8 @@ class Sequencer:
             seat.not_before_ms = now_ms + self._times.pause_ms
         if row.then is not Stage.MATCH and row.then is not Stage.FREE:
             seat.last_gun = gun
+        if seat.stage is Stage.OPEN and row.then is Stage.FREE:
+            seat.parted_ms = now_ms
         seat.stage, seat.since_ms = row.then, now_ms
         seat.gun = 0 if row.then is Stage.FREE else gun
         return event
