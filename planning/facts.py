@@ -37,13 +37,24 @@ def cold(status: ModuleStatus, now_s: float, safety: Safety) -> bool:
     return status.voltage_v < safety.dead_voltage_v
 
 
-def rested(status: ModuleStatus, now_s: float, safety: Safety, last_bus_told_dead_at_s: float | None) -> bool:
-    """Rule 7.4: terminal_discharge_time after it was last on, unless its last gun's bus was told dead since."""
-    if status.last_on_at_s is None:
+def rested(
+    status: ModuleStatus,
+    now_s: float,
+    safety: Safety,
+    bus_told_dead_at_s: float | None,
+    parted_at_s: float | None = None,
+) -> bool:
+    """Rule 7.4: terminal_discharge_time after its terminals were last fed, or its bus told dead before they parted.
+
+    They are fed while the module is on, and by the bus (other modules, the car) until its contactor has opened at
+    `parted_at_s`: an idle module that hung on a live bus is as charged as one that was on.
+    """
+    fed = [at_s for at_s in (status.last_on_at_s, parted_at_s) if at_s is not None]
+    if not fed:
         return True
-    if last_bus_told_dead_at_s is not None and last_bus_told_dead_at_s > status.last_on_at_s:
+    if bus_told_dead_at_s is not None and bus_told_dead_at_s > (status.last_on_at_s or float("-inf")):
         return True
-    return now_s - status.last_on_at_s >= safety.terminal_discharge_time_s
+    return now_s - max(fed) >= safety.terminal_discharge_time_s
 
 
 def matched(status: ModuleStatus, bus_v: float | None, now_s: float, safety: Safety) -> bool:

@@ -38,6 +38,7 @@ class Feed:
         self._module_count = settings.general.module_count
         self._contact_states: list[ContactState] = []  # as handed over
         self._off_wait_ms = round(self._safety.open_wait_s * 1000)
+        self._dead_while_closed: dict[int, float | None] = {}
         self._fed: dict[int, object] = {}  # what an idle gun was fed last
         self._fed_values: dict[int, GunValues] = {}
         #: bus voltage of each gun by rule 7.2; None: unknown
@@ -148,7 +149,7 @@ class Feed:
             view = SeatView(
                 status=status,
                 bus_v=self.bus_v[gun],
-                last_bus_told_dead_at_s=self._controls[seat.last_gun].told_dead_at_s if seat.last_gun else None,
+                bus_told_dead_at_s=self._told_dead_at_s(seat),
                 low_range=self.low_range(gun),
                 may_break=module == breaking,
             )
@@ -161,6 +162,15 @@ class Feed:
         self._core.put(f"m{module}a", self._pool.available_kw(status, serving_v))
         self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
         self._core.put(f"m{module}f", bits)
+
+    def _told_dead_at_s(self, seat: Seat) -> float | None:
+        """When the bus of the module was last told dead while its contactor was closed.
+
+        Later it proves nothing: behind an open contactor the lead keeps its charge, whatever the bus does.
+        """
+        if seat.stage.on_bus:
+            self._dead_while_closed[seat.module] = self._controls[seat.gun].told_dead_at_s
+        return self._dead_while_closed.get(seat.module)
 
     def _watch_off(self, status: ModuleStatus, seat: Seat, now_s: float) -> None:
         """Rule 7.3: a module that is to go off and is not shown unloaded in time is a fault until it shows off."""

@@ -22,7 +22,7 @@ class SeatView:
 
     status: ModuleStatus
     bus_v: float | None  # of the seat's gun (or the gun that wants it), by rule 7.2
-    last_bus_told_dead_at_s: float | None  # of the gun whose bus its terminals saw last
+    bus_told_dead_at_s: float | None  # its bus, while its contactor was closed
     low_range: bool | None  # the range it shall have; None: leave it alone
     may_break: bool  # silent for long enough, and its turn
 
@@ -32,7 +32,8 @@ def seat_facts(seat: Seat, want: int, view: SeatView, now_s: float, safety: Safe
     stage, status = seat.stage, view.status
     bits = Fact(0)
     if stage is Stage.FREE:
-        return int(_free_facts(view, now_s, safety)) if want else 0
+        parted_at_s = None if seat.parted_ms is None else seat.parted_ms / 1000.0
+        return int(_free_facts(view, parted_at_s, now_s, safety)) if want else 0
     if status.state in (ModuleState.SILENT, ModuleState.UNHEARD):
         bits |= Fact.LOST
     if stage is Stage.MATCH and _range_fits(view) and facts.matched(status, view.bus_v, now_s, safety):
@@ -44,12 +45,12 @@ def seat_facts(seat: Seat, want: int, view: SeatView, now_s: float, safety: Safe
     return int(bits)
 
 
-def _free_facts(view: SeatView, now_s: float, safety: Safety) -> Fact:
+def _free_facts(view: SeatView, parted_at_s: float | None, now_s: float, safety: Safety) -> Fact:
     status = view.status
     bits = Fact(0)
     if status.state not in (ModuleState.OFF, ModuleState.ON):
         return Fact.LOST
-    if facts.rested(status, now_s, safety, view.last_bus_told_dead_at_s):
+    if facts.rested(status, now_s, safety, view.bus_told_dead_at_s, parted_at_s):
         bits |= Fact.RESTED
     if _range_fits(view) and facts.cold(status, now_s, safety):
         bits |= Fact.COLD
