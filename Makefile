@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SITE := $(shell $(PYTHON) -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("RPi") else "")' 2>/dev/null)
 LOCK_FLAGS := --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --quiet
 
-.PHONY: run test check soak bench lock clean
+.PHONY: run test soak bench docs lock clean
 
 run: $(VENV)/.sim
 	$(BIN)/python main.py --simulate $(ARGS)
@@ -18,6 +18,13 @@ test: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m soak -s
+
+bench: $(VENV)/.sim
+	$(BIN)/python -m bench.speed
+
+# Renews what README.md and docs/ take from the code; a test says when that is due.
+docs: $(VENV)/.site
+	$(BIN)/python -m docs.renew
 
 $(VENV): $(VENV)/.site
 

@@ -9,9 +9,7 @@ import pytest
 
 import deploy
 import main
-from planning.config_text import markdown_table
-from planning.faults import FaultCode
-from planning.transition import table_lines
+from docs.renew import pages
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,21 +29,9 @@ def commands() -> list[str]:
     return [line.strip() for block in blocks for line in block.splitlines()]
 
 
-def test_the_config_table_is_that_of_the_code() -> None:
-    assert between(README, "config") == markdown_table()
-
-
-def test_the_switching_table_is_that_of_the_code() -> None:
-    page = (ROOT / "docs" / "switching.md").read_text()
-    assert between(page, "table").splitlines() == table_lines()
-
-
-def test_every_fault_is_explained_as_in_the_code() -> None:
-    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| `")]
-    expected = [
-        f"| `{f.name}` | {f.severity.value} | {f.scope.value} | {f.latch.value} | {f.sentence} |" for f in FaultCode
-    ]
-    assert rows == expected
+@pytest.mark.parametrize(("page", "renewed"), list(pages()), ids=lambda value: getattr(value, "name", ""))
+def test_what_comes_from_the_code_is_up_to_date(page: Path, renewed: str) -> None:
+    assert page.read_text() == renewed, f"{page.name} is behind the code: type make docs"
 
 
 def test_every_line_of_the_tree_exists_and_nothing_at_the_root_is_left_out() -> None:
@@ -99,3 +85,9 @@ def test_every_test_that_the_hazards_name_exists() -> None:
 def test_every_hazard_has_its_row() -> None:
     rows = re.findall(r"^\| H(\d+) \|", (ROOT / "docs" / "hazards.md").read_text(), re.MULTILINE)
     assert [int(row) for row in rows] == list(range(1, 47))
+
+
+def test_files_that_the_docs_name_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(r"\b((?:planning|simulator|tests|contrib)/[\w./-]+\.\w+)", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"

@@ -1,0 +1,1 @@
+"""Pages for people; renew.py writes what comes from the code."""
