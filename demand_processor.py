@@ -271,6 +271,11 @@ class DemandProcessor:
         return self._contactors.emergency_stop_healthy and self._feed.knows(self._contactors.states)
 
     @property
+    def decision(self) -> Decision | None:
+        """The last decision, for whoever looks on in the control thread; None before the first."""
+        return self._decision
+
+    @property
     def pace(self) -> Pace:
         """How much is on its way just now; long simulations step more slowly when little is. Control thread."""
         if self._decision is None or not self._start.armed:

@@ -20,7 +20,7 @@ BLEED_TAU_S = CAPACITANCE_F * BLEEDER_OHM
 #: Load line of a module in constant voltage: 2.7 V at 133 A.
 MODULE_SIEMENS = 50.0
 #: The battery is told what it received, and asked for its voltage, this often.
-BATTERY_STEPS = 50
+BATTERY_STEPS = 200
 
 _STORE_S = CAPACITANCE_F / STEP_S
 _NODE_S = _STORE_S + 1.0 / BLEEDER_OHM

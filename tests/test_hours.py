@@ -1,0 +1,82 @@
+"""Job: hours of the whole station in virtual time: safe switching, power for every car, the same run every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulator.virtual import Level
+from tests.long_run import Run, run
+
+HOUR_CARS = 20
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One hour over frames, chips and clock edges."""
+    return run(Level.WIRE, tmp_path_factory.mktemp("wire"), hours=1.0, cars=HOUR_CARS)
+
+
+def readings(folder: Path, hours: float = 1.0, cars: int = HOUR_CARS) -> Run:
+    return run(Level.READINGS, folder, hours, cars)
+
+
+def assert_safe(result: Run) -> None:
+    """No closing outside rule 7.2, no opening under load, no two guns joined, power for whoever has a module."""
+    referee = result.station.plant.referee
+    assert referee.closings > 0
+    assert result.station.plant.violations == []
+    assert result.late_power == []
+
+
+@pytest.mark.xdist_group("wire-hour")
+def test_an_hour_over_the_full_wire_is_safe_and_serves(wire: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    referee = wire.station.plant.referee
+    with capsys.disabled():
+        print(
+            f"\n1 h over the wire in {wire.wall_s:.0f} s ({3600 / wire.wall_s:.0f} x): {referee.closings} closings, "
+            f"{referee.openings} openings, {wire.station.forecourt.served} cars, longest wait {wire.longest_wait_s:.0f} s, "
+            f"CAN load at most {wire.load_1s_pct:.1f} % over 1 s, {wire.load_10s_pct:.1f} % over 10 s"
+        )
+    assert_safe(wire)
+    assert wire.load_1s_pct <= 30.0
+    assert wire.load_10s_pct <= 20.0
+
+
+@pytest.mark.xdist_group("wire-hour")
+def test_both_levels_give_the_same_allocations_for_the_same_hour(wire: Run, tmp_path: Path) -> None:
+    assert readings(tmp_path).allocations == wire.allocations
+
+
+def test_the_same_seed_gives_the_same_events_byte_for_byte(tmp_path: Path) -> None:
+    first = run(Level.WIRE, tmp_path, hours=0.1, cars=6)
+    again = run(Level.WIRE, tmp_path, hours=0.1, cars=6)
+    other = run(Level.WIRE, tmp_path, hours=0.1, cars=6, seed=2)
+    assert first.events == again.events
+    assert first.station.records == again.station.records
+    assert first.events != other.events
+
+
+def test_three_hours_at_reading_level_are_safe(tmp_path: Path) -> None:
+    assert_safe(readings(tmp_path, hours=3.0, cars=30))
+
+
+@pytest.mark.soak
+def test_ten_hours_with_two_hundred_cars_over_the_wire(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(Level.WIRE, tmp_path, hours=10.0, cars=200)
+    with capsys.disabled():
+        print(f"\n10 h over the wire in {result.wall_s:.0f} s ({36000 / result.wall_s:.0f} x), 200 cars")
+    assert_safe(result)
+    assert result.load_1s_pct <= 30.0
+    assert result.load_10s_pct <= 20.0
+    assert 36000 / result.wall_s >= 60.0
+
+
+@pytest.mark.soak
+def test_a_day_at_reading_level_takes_a_minute_at_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = readings(tmp_path, hours=24.0, cars=150)
+    with capsys.disabled():
+        print(f"\n24 h at reading level in {result.wall_s:.0f} s, {result.station.forecourt.served} cars")
+    assert_safe(result)
+    assert result.wall_s <= 60.0
