@@ -88,12 +88,15 @@ class _Format(logging.Formatter):
         if len(message) > MAX_MESSAGE_LENGTH:
             message = f"{message[:MAX_MESSAGE_LENGTH]}... ({len(message)} characters)"
         line = f"{self.head(record)}{escape(message)}"
-        trace = self.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
-        trace += record.stack_info or ""
+        trace = self.trace(record)
         return line + "".join(f"\n    | {escape(part)}" for part in trace.splitlines()) + "\n"
 
     def head(self, record: logging.LogRecord) -> str:
         raise NotImplementedError
+
+    def trace(self, record: logging.LogRecord) -> str:
+        trace = self.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+        return trace + (record.stack_info or "")
 
 
 class ConsoleFormat(_Format):
@@ -101,6 +104,10 @@ class ConsoleFormat(_Format):
 
     def head(self, record: logging.LogRecord) -> str:
         return f"{self.formatTime(record, '%H:%M:%S')} [{record.levelname}] "
+
+    def trace(self, record: logging.LogRecord) -> str:
+        """None: the person at the console needs the sentence, whoever mends the program has the file."""
+        return ""
 
 
 class FileFormat(_Format):

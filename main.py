@@ -188,7 +188,7 @@ class Station:
 
     def _force_door(self) -> None:
         """The control thread cannot walk through the door any more: take the wires from it."""
-        log.error("The control thread does not answer: switching everything off without it")
+        log.error("Switching everything off without the control thread")
         now_s = self._clock.now_s()
         self.contactors.seize()
         self.modules.off_now(None, now_s)
@@ -320,10 +320,8 @@ class Supervisor:
         return self._end(fault)
 
     def _end(self, fault: str) -> int:
-        refused = [error for _, error in self._station.failures if isinstance(error, GpioError)]
-        if refused:
-            log.error("%s", refused[0])
-        else:
+        refused = any(isinstance(error, GpioError) for _, error in self._station.failures)
+        if not self._station.failures:  # else the thread itself has said why it ended
             log.error("Stopping: %s", fault)
         self._station.stop(fault)
         self._status.write()

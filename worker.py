@@ -105,7 +105,7 @@ class Worker:
                 self._wake.clear()
         except BaseException as error:  # the thread ends either way; nobody may miss why
             self.failure = error
-            log.exception("Thread %s ended by an exception", self.name)
+            log.exception("Thread %s ended: %s: %s", self.name, type(error).__name__, error)
             if self._on_failure is not None:
                 self._on_failure(self.name, error)
 

@@ -14,8 +14,11 @@ from planning.model import ModuleState, ModuleStatus
 NO_START_PAUSE_S = 60.0
 #: A lower figure counts at once, a higher one only when it is this much higher: noise must not move modules.
 RISE_AT_LEAST_KW = 2
-#: Readings are good to 0.5 % and 0.1 A: a 40 kW module that reports 39.7 kW is not derated. Nearest whole kW.
+#: Nearest whole kW.
 ROUNDING_KW = 0.5
+#: A module with this share of its capacity is whole: voltage and current limit are read one after the other, each good
+#: to 0.5 %, while the bus moves by a few volts. Else every ramp would move modules for a kW that is not missing.
+WHOLE_SHARE = 0.97
 
 #: module state -> the fault it is
 _STATE_FAULTS: Mapping[FaultCode, ModuleState] = {
@@ -102,7 +105,8 @@ class ModulePool:
         power_kw = self._capacity_kw
         if bus_v is not None and status.on:
             limit_a = self._module_a if status.available_a is None else min(self._module_a, status.available_a)
-            power_kw = min(power_kw, limit_a * bus_v / 1000.0)
+            limit_kw = limit_a * bus_v / 1000.0
+            power_kw = limit_kw if limit_kw < WHOLE_SHARE * power_kw else power_kw
         whole_kw = int(power_kw + ROUNDING_KW)
         planned_kw = self._planned_kw[index]
         full = whole_kw >= int(self._capacity_kw)
