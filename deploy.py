@@ -126,8 +126,7 @@ def fetch(repo: git.Repo, source: Source) -> None:
             kill_after_timeout=FETCH_LIMIT_S,
         )  # fmt: skip
     except git.GitCommandError as error:
-        reason = " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("' ")
-        raise Refused(f"{source.remote}/{source.branch} could not be fetched: {reason}") from error
+        raise Refused(f"{source.remote}/{source.branch} could not be fetched: {_reason(error)}") from error
 
 
 def _count(repo: git.Repo, span: str) -> int:
@@ -150,10 +149,17 @@ def open_repo(folder: Path) -> git.Repo:
     try:
         repo = git.Repo(folder)
         repo.git.update_environment(**ENVIRONMENT)
-        _ = repo.head.commit
-    except (git.InvalidGitRepositoryError, git.GitCommandError, ValueError) as error:
-        raise Refused(f"{folder} is no git checkout with a commit in it ({error}); clone the station anew") from error
+        repo.git.rev_parse("--verify", "HEAD")
+    except git.GitCommandError as error:
+        raise Refused(f"git refuses {folder}: {_reason(error)}. Run this as the owner of the folder") from error
+    except git.InvalidGitRepositoryError as error:
+        raise Refused(f"{folder} is no git checkout; clone the station anew") from error
     return repo
+
+
+def _reason(error: git.GitCommandError) -> str:
+    """What git itself said, in one line."""
+    return " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("' .")
 
 
 def not_yet(config: Path, command: str | None) -> int:

@@ -159,7 +159,29 @@ def test_outside_a_checkout_it_refuses(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     code, lines = told(capsys, station, "check")
     assert code == 1
-    assert "is no git checkout with a commit in it" in lines[0]
+    assert lines == [f"{empty} is no git checkout; clone the station anew"]
+
+
+def test_a_folder_of_somebody_else_is_said(
+    station: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    code, lines = told(capsys, station, "check")
+    assert (code, len(lines)) == (1, 1)
+    assert "detected dubious ownership" in lines[0]
+    assert lines[0].endswith("Run this as the owner of the folder")
+
+
+def test_a_clone_without_a_commit_is_said(
+    station: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    git(new, "init", "-q")
+    monkeypatch.setattr(deploy, "HERE", new)
+    code, lines = told(capsys, station, "check")
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith(f"git refuses {new}: fatal: ")
 
 
 def test_git_itself_missing_is_said(
