@@ -28,6 +28,8 @@ NO_LOAD_SET_A = 5.0
 START_TIMEOUT_S = 8.0
 #: the search waits for a module that lags behind its set-point (soft start) by more than this
 SEARCH_LEAD_V = 40.0
+#: the search rises by no more than this long a step's worth, whatever held the control up
+SEARCH_STEP_S = 0.2
 #: rule 7.8: follow only above this current
 FOLLOW_ABOVE_A = 2.0
 FOLLOW_PIECE_S = 0.5
@@ -209,6 +211,8 @@ class Drive:
             if self.phase is not Phase.OFF and not self.no_load_waiting(now_s):
                 self._enter(Phase.OFF, now_s)
             return
+        if self.phase is Phase.RUN and not self._conducted and not given.target_v:
+            self._enter(Phase.OFF, now_s)  # what was told is told no more, and nothing is known: search
         told_now = self.phase is Phase.SEARCH and bool(given.target_v)
         leader_lost = self.phase is Phase.SEARCH and self._leader not in given.members
         if told_now or leader_lost or (self.phase is Phase.OFF and given.may_start):
@@ -237,7 +241,7 @@ class Drive:
             self._found(leader.voltage_v, now_s)
             return
         if self._risen(leader):
-            rise_v = self._limits.search_rate_v_per_s * (now_s - self._stepped_at_s)
+            rise_v = self._limits.search_rate_v_per_s * min(now_s - self._stepped_at_s, SEARCH_STEP_S)
             self._search_v = min(ceiling_v, self._search_v + rise_v)
         if self._search_v < ceiling_v:
             self._idle_since_s = None
@@ -323,6 +327,7 @@ class Drive:
             self._set_v = min(given.target_v, ceiling_v)
             return
         if self._own_v is None or self._lowest_v is None:
+            self._set_v = min(self._set_v, ceiling_v)
             return
         highest_v = min(ceiling_v, self._lowest_v * self._limits.voltage_rise_factor)
         goal_v = min(self._own_v + self._limits.voltage_margin_v, highest_v)

@@ -1,0 +1,135 @@
+"""Job: how a gun's current is shared: never above what is allowed, up by the ramp, handed over without a dip.
+
+Thread: the test's. Lock: none. Units: A, s.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planning.sharing import HAND_OVER_MIN_A, RAMP_PIECE_S, Sharing, water_fill
+
+RAMP = 25.0
+CAP_A = 100.0
+CLOSE = pytest.approx
+
+amps = st.floats(0.0, 500.0)
+caps = st.dictionaries(st.integers(1, 9), st.floats(0.0, 133.0), max_size=9)
+pauses_s = st.sampled_from([0.005, 0.05, 0.1, 0.5, 3.0])
+
+
+class Gun:
+    """A Sharing whose modules give what they are set to, or what the test says."""
+
+    def __init__(self, *modules: int) -> None:
+        self.sharing = Sharing(RAMP)
+        self.now_s = 100.0
+        self.modules = list(modules)
+        self.set_a: dict[int, float] = {}
+        self.gives: dict[int, float] = {}
+
+    def run(self, for_s: float, allowed_a: float, step_s: float = 0.05) -> list[float]:
+        """The total at each step."""
+        totals = []
+        for _ in range(round(for_s / step_s)):
+            self.now_s += step_s
+            measured = {m: self.gives.get(m, self.set_a.get(m, 0.0)) for m in self.modules}
+            self.set_a = dict(
+                self.sharing.step(self.now_s, allowed_a, dict.fromkeys(self.modules, CAP_A), measured)
+            )
+            totals.append(self.sharing.total_a)
+        return totals
+
+
+@given(amps, st.lists(st.floats(0.0, 133.0), max_size=9))
+def test_water_fill_gives_all_that_the_caps_hold_as_evenly_as_they_allow(total_a: float, caps_a: list[float]) -> None:
+    shares = water_fill(total_a, caps_a)
+    assert sum(shares) == CLOSE(min(total_a, sum(caps_a)), abs=1e-6)
+    assert all(0.0 <= share <= cap for share, cap in zip(shares, caps_a, strict=True))
+    level = max(shares, default=0.0)
+    assert all(share == CLOSE(min(cap, level), abs=1e-6) for share, cap in zip(shares, caps_a, strict=True))
+
+
+@given(st.lists(st.tuples(pauses_s, amps, caps, st.floats(0.0, 1.2)), min_size=1, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_never_above_the_limit_a_cap_or_the_ramp(steps: list[tuple[float, float, dict[int, float], float]]) -> None:
+    sharing, now_s = Sharing(RAMP), 100.0
+    history: list[tuple[float, float]] = []
+    for pause_s, allowed_a, caps_a, giving in steps:
+        now_s += pause_s
+        measured = {m: sharing.set_a(m) * giving for m in caps_a}
+        set_a = sharing.step(now_s, allowed_a, caps_a, measured)
+        total_a = sum(set_a.values())
+        assert total_a <= allowed_a + 1e-6
+        assert all(-1e-9 <= set_a[m] <= caps_a[m] + 1e-6 for m in caps_a)
+        history.append((now_s, total_a))
+        for then_s, then_a in history:
+            assert total_a - then_a <= RAMP * (now_s - then_s + RAMP_PIECE_S) + 1e-6
+
+
+def test_the_ramp_arrives_and_no_earlier() -> None:
+    gun = Gun(1)
+    totals = gun.run(5.0, 100.0)
+    reached_s = next(0.05 * (index + 1) for index, total in enumerate(totals) if total >= 99.9)
+    assert 3.4 <= reached_s <= 4.2
+    assert gun.sharing.settled
+
+
+def test_it_falls_at_once() -> None:
+    gun = Gun(1, 2)
+    gun.run(5.0, 100.0)
+    assert gun.run(0.05, 30.0) == [CLOSE(30.0)]
+    assert gun.run(0.05, 0.0) == [0.0]
+
+
+def test_it_begins_again_from_nothing_after_a_reset() -> None:
+    gun = Gun(1)
+    gun.run(5.0, 100.0)
+    gun.sharing.reset()
+    assert gun.run(0.05, 100.0)[0] <= RAMP * RAMP_PIECE_S
+
+
+def test_the_others_take_over_what_a_leaving_module_gave() -> None:
+    gun = Gun(1, 2)
+    gun.run(6.0, 80.0)
+    gun.modules.remove(2)
+    assert gun.run(0.05, 80.0) == [CLOSE(80.0)]
+
+
+def test_hand_over_goes_in_small_steps_and_ends_even() -> None:
+    gun = Gun(1)
+    gun.run(5.0, 80.0)
+    gun.modules.append(2)
+    biggest, before = 0.0, dict(gun.set_a)
+    for _ in range(400):
+        assert gun.run(0.05, 80.0) == [CLOSE(80.0)], "the gun's current does not dip"
+        biggest, before = max(biggest, before.get(1, 0.0) - gun.set_a[1]), dict(gun.set_a)
+    assert gun.set_a[1] == CLOSE(40.0, abs=1.0)
+    assert gun.set_a[2] == CLOSE(40.0, abs=1.0)
+    assert 0 < biggest <= 4.0 + 1e-6  # 5 % of the gun's current
+    assert gun.sharing.settled
+
+
+def test_hand_over_waits_for_a_module_that_does_not_give() -> None:
+    gun = Gun(1)
+    gun.run(5.0, 80.0)
+    gun.modules.append(2)
+    gun.gives[2] = 0.0
+    gun.run(20.0, 80.0)
+    assert gun.set_a[2] <= 2 * HAND_OVER_MIN_A + 4.0, "what is handed over before the proof is one step"
+    assert gun.set_a[1] >= 80.0 - gun.set_a[2] - 1e-6
+    del gun.gives[2]
+    gun.run(20.0, 80.0)
+    assert gun.set_a[2] == CLOSE(40.0, abs=1.0)
+
+
+def test_free_current_goes_to_the_newcomer_first() -> None:
+    gun = Gun(1)
+    gun.run(6.0, 140.0)
+    assert gun.set_a[1] == CLOSE(CAP_A)
+    gun.modules.append(2)
+    gun.run(0.05, 140.0)
+    assert gun.set_a[1] == CLOSE(CAP_A)
+    assert gun.set_a[2] == CLOSE(RAMP * RAMP_PIECE_S)
