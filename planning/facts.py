@@ -63,6 +63,8 @@ def matched(status: ModuleStatus, bus_v: float | None, now_s: float, safety: Saf
         return False
     if status.current_a is None or status.current_a > safety.idle_current_a:
         return False
+    if not _fresh(status.current_at_s, now_s, safety) or status.voltage_at_s == status.voltage_before_at_s:
+        return False
     readings = ((status.voltage_v, status.voltage_at_s), (status.voltage_before_v, status.voltage_before_at_s))
     return all(
         volts is not None and _fresh(at_s, now_s, safety) and 0.0 <= bus_v - volts <= safety.match_window_v

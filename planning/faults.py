@@ -5,6 +5,7 @@ Thread: any one at a time (FaultBook belongs to the control thread). Lock: none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
 from planning.model import FaultReport, Scope, Severity
@@ -147,6 +148,20 @@ class FaultCode(Enum):
         return sentence
 
 
+def markdown_lines() -> Iterator[str]:
+    """docs/faults.md, line by line."""
+    yield "# Faults"
+    yield ""
+    yield "Written by `python -m planning.faults`; a test holds it to the code. critical: someone must come now. error:"
+    yield "someone must come. warning: degraded, heals itself."
+    yield ""
+    yield "| code | severity | where | ends | what it means, what to do |"
+    yield "| --- | --- | --- | --- | --- |"
+    for code in FaultCode:
+        ends = code.latch.value.removeprefix("ends ")
+        yield f"| {code.name} | {code.severity.value} | {code.scope.value} | {ends} | {code.sentence} |"
+
+
 class FaultBook:
     """Which faults stand, since when. The one place where a fault is raised and cleared. Control thread."""
 
@@ -209,3 +224,7 @@ class FaultBook:
             return []
         news, self._news = self._news, []
         return news
+
+
+if __name__ == "__main__":
+    print("\n".join(markdown_lines()))
