@@ -27,8 +27,9 @@ Told = tuple[str, str]
 DEVICES: Mapping[str, tuple[int, ...]] = {"D1": (1, 2), "D2": (3, 4), "D3": (5, 6)}
 
 REPEAT_S = 5.0
-#: A value that keeps changing is told this often at most; a status always at once.
-CHANGE_S = 5.0
+#: A value that jumps is told this often at most; a status always at once. One that only drifts waits to be repeated.
+CHANGE_S = 1.0
+DRIFT_SHARE = 0.05
 #: Cable lock, talk between car and dispenser, cable check.
 PREPARE_S = 4.0
 CLOSE_AFTER_S = 0.2
@@ -301,7 +302,15 @@ class Device:
         if last is None:
             return True
         age_s = now_s - last.at_s
-        return age_s >= REPEAT_S or (text != last.text and (urgent or age_s >= CHANGE_S))
+        return age_s >= REPEAT_S or (text != last.text and (urgent or (age_s >= CHANGE_S and _jumped(last.text, text))))
+
+
+def _jumped(before: str, after: str) -> bool:
+    try:
+        old, new = float(before), float(after)
+    except ValueError:
+        return True
+    return abs(new - old) > DRIFT_SHARE * max(old, new)
 
 
 class Forecourt:

@@ -12,12 +12,6 @@ from tests.long_run import Run, run
 HOUR_CARS = 20
 
 
-@pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """One hour over frames, chips and clock edges."""
-    return run(Level.WIRE, tmp_path_factory.mktemp("wire"), hours=1.0, cars=HOUR_CARS)
-
-
 def readings(folder: Path, hours: float = 1.0, cars: int = HOUR_CARS) -> Run:
     return run(Level.READINGS, folder, hours, cars)
 
@@ -30,22 +24,21 @@ def assert_safe(result: Run) -> None:
     assert result.late_power == []
 
 
-@pytest.mark.xdist_group("wire-hour")
-def test_an_hour_over_the_full_wire_is_safe_and_serves(wire: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_hour_over_the_full_wire_is_safe_and_allocates_as_the_readings_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire = run(Level.WIRE, tmp_path, hours=1.0, cars=HOUR_CARS)
     referee = wire.station.plant.referee
     with capsys.disabled():
         print(
             f"\n1 h over the wire in {wire.wall_s:.0f} s ({3600 / wire.wall_s:.0f} x): {referee.closings} closings, "
-            f"{referee.openings} openings, {wire.station.forecourt.served} cars, longest wait {wire.longest_wait_s:.0f} s, "
+            f"{referee.openings} openings, {wire.station.forecourt.served} cars, "
+            f"longest wait for power {wire.longest_wait_s:.0f} s, "
             f"CAN load at most {wire.load_1s_pct:.1f} % over 1 s, {wire.load_10s_pct:.1f} % over 10 s"
         )
     assert_safe(wire)
     assert wire.load_1s_pct <= 30.0
     assert wire.load_10s_pct <= 20.0
-
-
-@pytest.mark.xdist_group("wire-hour")
-def test_both_levels_give_the_same_allocations_for_the_same_hour(wire: Run, tmp_path: Path) -> None:
     assert readings(tmp_path).allocations == wire.allocations
 
 
