@@ -579,4 +579,5 @@ class DemandProcessor:
             self._idle_since_s = now_s
         heard = sum(status.state not in SILENT and status.heard_at_s is not None for status in modules)
         idle_s = 0.0 if self._idle_since_s is None else now_s - self._idle_since_s
-        return Health(report.state, self._start.armed, heard, closed, idle_s, now_s)
+        armed = self._start.armed and not self.door_shut.is_set()
+        return Health(report.state, armed, heard, closed, idle_s, now_s)

@@ -30,7 +30,7 @@ from logger_config import LogSystem, start_logging
 from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler, load_client_id
 from planning.drive import DriveLimits
-from planning.model import StationReport
+from planning.model import StationReport, StationState
 from planning.payload import Rejection
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reconnect import Version
@@ -283,11 +283,12 @@ class StatusFile:
         self._due_s = now_s + STATUS_S
         self.write()
 
-    def write(self) -> None:
-        write_json(
-            self._folder / "status.json",
-            {"ts": round(self._clock.wall_s(), 3), **self._about, **self._station.status()},
-        )
+    def write(self, ended: bool = False) -> None:
+        """Both files now. `ended`: the last time, behind the safe door."""
+        content = {"ts": round(self._clock.wall_s(), 3), **self._about, **self._station.status()}
+        if ended:
+            content["state"] = StationState.OFFLINE.value
+        write_json(self._folder / "status.json", content)
         kept = self._station.core.demand.kept()
         if kept != self._kept:
             self._kept = kept
@@ -315,7 +316,7 @@ class Supervisor:
             fault = self._station.fault()
         if fault is None:
             self._station.stop(f"{self._signal} received")
-            self._status.write()
+            self._status.write(ended=True)
             return EXIT_STOPPED
         return self._end(fault)
 
@@ -324,7 +325,7 @@ class Supervisor:
         if not self._station.failures:  # else the thread itself has said why it ended
             log.error("Stopping: %s", fault)
         self._station.stop(fault)
-        self._status.write()
+        self._status.write(ended=True)
         return EXIT_CONFIG if refused else EXIT_SAFE_DOOR
 
     def _on_signal(self, number: int, _: object) -> None:
