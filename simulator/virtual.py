@@ -204,7 +204,7 @@ class VirtualStation:
         for topic, payload in self.forecourt.step(now_s):
             handle(topic.encode(), payload.encode(), False)
 
-    # --- what comes out -------------------------------------------------------------------------------------------------
+    # --- what comes out -----------------------------------------------------------------------------------------------
 
     def _tell(self, report: StationReport) -> None:
         now_s = self.clock.time_s
