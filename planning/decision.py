@@ -82,6 +82,8 @@ class _Memory:
     out_of_service: dict[tuple[int, int], FaultCode] = field(default_factory=dict)
     #: guns under an emergency order of the core's own (a contactor closed alone)
     emergency: set[int] = field(default_factory=set)
+    #: modules that hang on a gun which is not that of their seat: nothing may be planned on them
+    elsewhere: set[int] = field(default_factory=set)
     resets: int = 0
 
 
@@ -176,6 +178,7 @@ class DecisionCore:
         events = self._contacts_alone(now_ms)
         allocation = self._allocate(now_ms)
         events += self._sequence(now_ms)
+        events += self._contacts_alone(now_ms)  # a module that came free just now may hang on another gun
         self._end_emergencies()
         if self._allocation_stale:
             allocation = self._allocate(now_ms)
@@ -306,7 +309,7 @@ class DecisionCore:
         allowed = frozenset({seat.gun}) if welded else frozenset(g for g in self._guns if g not in marks)
         return ModuleOffer(
             module=module,
-            available_kw=0 if stuck else int(self.number(f"m{module}a")),
+            available_kw=0 if stuck or module in self._memory.elsewhere else int(self.number(f"m{module}a")),
             hours=self.number(f"m{module}h"),
             guns_allowed=allowed,
             pinned_gun=seat.gun if welded else None,
@@ -322,6 +325,8 @@ class DecisionCore:
         """A contactor closed alone: emergency order for every gun of its module, then the module is pinned."""
         alone = [key for key in self._crosspoints if self._contact(*key) in _ALONE] if self._alone_possible else []
         self._alone_possible = bool(alone)
+        seats = self.sequencer.seats
+        self._memory.elsewhere = {module for gun, module in alone if seats[module - 1].gun != gun}
         noticed = [self._contact_alone(gun, module, now_ms) for gun, module in alone]
         return [event for event in noticed if event is not None]
 
@@ -417,6 +422,15 @@ def _take(core: DecisionCore, record: str) -> int:
     return now_ms
 
 
+#: What may stand behind the keys that hold words, by the last letter of the key (contact states: no letter).
+_WORDS = {
+    "s": frozenset(status.name for status in VehicleStatus),
+    "b": frozenset({"", *(code.name for code in ReasonCode)}),
+}
+
+
 def _typed(core: DecisionCore, key: str, text: str) -> Value:
-    kind = type(core._inputs[key])
-    return kind(text)
+    value = type(core._inputs[key])(text)
+    if isinstance(value, str) and value not in _WORDS.get(key[-1], _CONTACT):
+        raise ValueError(f"{key} cannot be {value!r}")
+    return value

@@ -1,0 +1,307 @@
+"""Job: the recorded core: the same records give the same decisions byte for byte, and records stay small.
+
+Thread: the test's. Lock: none. Units: ms, kW; station time in s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from planning.decision import Decision, DecisionCore, Value, replay
+from planning.faults import FaultCode
+from planning.model import ContactState, VehicleStatus
+from planning.reasons import ReasonCode
+from planning.rules import RULES
+from planning.settings import Priority, Settings
+from planning.transition import Fact, GunFact, Stage
+from simulator.arrivals import timetable
+from simulator.virtual import Level, VirtualStation, settings_at
+
+HOUR_S = 3600.0
+DAY_BYTES = 5_000_000
+READY = int(Fact.COLD | Fact.RESTED)
+OPEN, CLOSED = ContactState.OPEN.value, ContactState.CLOSED.value
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_at(tmp_path_factory.mktemp("config"))
+
+
+class Run:
+    """A core and all that it said."""
+
+    def __init__(self, config: Settings) -> None:
+        self.core = DecisionCore(config)
+        self.now_ms = 1000
+        self.records: list[str] = []
+        self.lines: list[str] = []
+        for module in range(1, 10):
+            self.core.put(f"m{module}a", 40)
+
+    def step(self, after_ms: int = 10, **values: Value) -> Decision:
+        self.now_ms += after_ms
+        for key, value in values.items():
+            self.core.put(key.replace("_", "."), value)
+        record, decision = self.core.step(self.now_ms)
+        self.records.append(record)
+        self.lines.append(decision.line())
+        return decision
+
+    def charge(self, gun: int, demand_kw: float) -> Decision:
+        """Serve this gun until its modules are closed onto a bus that is told dead."""
+        put = self.core.put
+        put(f"g{gun}s", VehicleStatus.CHARGING.name)
+        put(f"g{gun}d", demand_kw)
+        put(f"g{gun}f", int(GunFact.TOLD_DEAD))
+        decision = self.step()
+        mine = [module for module, want in enumerate(decision.wants, 1) if want == gun]
+        for module in mine:
+            put(f"m{module}f", READY)
+        self.step()
+        for module in mine:
+            put(f"x{gun}.{module}", CLOSED)
+            put(f"m{module}f", 0)
+        return self.step(**{f"g{gun}f": int(GunFact.LIVE | GunFact.VOLTAGE_KNOWN | GunFact.DRIVING)})
+
+    def follow(self, decision: Decision) -> Decision:
+        """Let the contacts do what the coils are told, once."""
+        for gun in range(1, 7):
+            for module in range(1, 10):
+                on = decision.coils >> ((gun - 1) * 9 + module - 1) & 1
+                if self.core._inputs[f"x{gun}.{module}"] in (OPEN, CLOSED):
+                    self.core.put(f"x{gun}.{module}", CLOSED if on else OPEN)
+        return self.step()
+
+
+# --- a record repeats -----------------------------------------------------------------------------------------------
+
+
+def _watched(station: VirtualStation) -> list[str]:
+    """The lines of the decisions as they fall."""
+    lines: list[str] = []
+    core = station.core.demand._core
+    step: Callable[[int], tuple[str, Decision]] = core.step
+
+    def watched(now_ms: int) -> tuple[str, Decision]:
+        record, decision = step(now_ms)
+        lines.append(decision.line())
+        return record, decision
+
+    core.step = watched  # type: ignore[method-assign]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def hour(config: Settings) -> tuple[VirtualStation, list[str]]:
+    """A busy hour: 40 cars on six guns."""
+    station = VirtualStation(config, level=Level.READINGS, arrivals=timetable(7, 40, mean_gap_s=80.0))
+    lines = _watched(station)
+    station.run_to(HOUR_S)
+    assert station.forecourt.served >= 8
+    assert station.plant.violations == []
+    return station, lines
+
+
+def test_the_record_of_an_hour_repeats_every_decision(config: Settings, hour: tuple[VirtualStation, list[str]]) -> None:
+    station, lines = hour
+    assert len(lines) > 300
+    assert [decision.line() for decision in replay(config, station.records)] == lines
+
+
+def test_a_day_of_records_is_small(hour: tuple[VirtualStation, list[str]]) -> None:
+    station, _ = hour
+    size = sum(len(record) + 1 for record in station.records)
+    assert size * 24 < DAY_BYTES, f"{size * 24 / 1e6:.1f} MB a day"
+
+
+def test_without_a_change_and_a_timer_nothing_is_recorded(config: Settings) -> None:
+    core = DecisionCore(config)
+    assert not core.due(10_000), "nothing was told yet"
+    core.put("g1d", 0.0)
+    assert not core.due(10_000), "the same value is no change"
+    core.put("g1d", 10.0)
+    assert core.due(10_000)
+    assert core.step(10_000)[0] == "10000 g1d=10.0"
+    assert not core.due(10_001)
+
+
+def test_a_value_that_came_back_is_recorded_with_what_counts(config: Settings) -> None:
+    core = DecisionCore(config)
+    for kw in (10.0, 20.0, 30.0):
+        core.put("g1d", kw)
+    assert core.step(5)[0] == "5 g1d=30.0"
+
+
+def test_one_file_may_hold_several_starts(config: Settings) -> None:
+    run = Run(config)
+    run.charge(1, 75.0)
+    told = ["# station started", *run.records, "", "  ", "# station started", *run.records]
+    assert [decision.line() for decision in replay(config, told)] == run.lines * 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["x", "5 g1d=", "5 g1d=x", "5 nothing=3", "5 g7d=1.0", "5 g1s", "5 x1.1=Q", "5 g1b=x", "5.5 g1d=3.0", "5 g1e=2.5"],
+)
+def test_a_line_that_cannot_be_read_is_named(config: Settings, wrong: str) -> None:
+    with pytest.raises(ValueError, match="line 3 of the record"):
+        list(replay(config, ["# head", "1 g1d=10.0", wrong]))
+
+
+def _keys() -> st.SearchStrategy[tuple[str, Value]]:
+    guns, modules = st.integers(1, 6), st.integers(1, 9)
+    contact = st.sampled_from([state.value for state in ContactState])
+    reasons = st.sampled_from(["", ReasonCode.FAULT.name, ReasonCode.NO_LOAD.name, ReasonCode.CAN_FAULT.name])
+    return st.one_of(
+        st.tuples(guns.map("g{}d".format), st.floats(0.0, 1000.0)),
+        st.tuples(guns.map("g{}s".format), st.sampled_from([status.name for status in VehicleStatus])),
+        st.tuples(guns.map("g{}o".format), st.floats(0.0, 100.0)),
+        st.tuples(guns.map("g{}p".format), st.integers(0, 1)),
+        st.tuples(guns.map("g{}e".format), st.integers(-1, 240)),
+        st.tuples(guns.map("g{}c".format), st.floats(-1.0, 240.0)),
+        st.tuples(guns.map("g{}b".format), reasons),
+        st.tuples(guns.map("g{}f".format), st.integers(0, 31)),
+        st.tuples(modules.map("m{}a".format), st.integers(0, 40)),
+        st.tuples(modules.map("m{}h".format), st.integers(0, 5000)),
+        st.tuples(modules.map("m{}f".format), st.integers(0, 63)),
+        st.tuples(st.tuples(guns, modules).map(lambda x: f"x{x[0]}.{x[1]}"), contact),
+        st.tuples(st.just("site"), st.floats(-1.0, 500.0)),
+        st.tuples(st.just("reset"), st.integers(0, 3)),
+    )
+
+
+PAUSES_MS = st.sampled_from([0, 5, 60, 1000, 5000, 30_000])
+
+
+@given(st.lists(st.tuples(PAUSES_MS, st.lists(_keys(), max_size=12)), max_size=25))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_input_repeats_and_closes_one_contactor_a_module(
+    config: Settings, steps: list[tuple[int, list[tuple[str, Value]]]]
+) -> None:
+    run = Run(config)
+    for after_ms, changes in steps:
+        for key, value in changes:
+            run.core.put(key, value)
+        decision = run.step(after_ms)
+        for module in range(9):
+            coils = [gun for gun in range(6) if decision.coils >> (gun * 9 + module) & 1]
+            assert len(coils) <= 1
+            assert coils == [] or decision.seats[module][1] == coils[0] + 1
+    assert [decision.line() for decision in replay(config, run.records)] == run.lines
+
+
+# --- what lies between allocation and sequence ----------------------------------------------------------------------
+
+
+def _stages(decision: Decision) -> dict[int, Stage]:
+    return {module: stage for module, (stage, gun) in enumerate(decision.seats, 1) if gun}
+
+
+def test_modules_close_on_a_bus_told_dead_and_serve(config: Settings) -> None:
+    decision = Run(config).charge(1, 75.0)
+    assert _stages(decision) == {1: Stage.SERVE, 2: Stage.SERVE}
+    assert decision.coils == 0b11
+
+
+def test_a_stuck_crosspoint_is_used_no_more_and_a_reset_brings_it_back(config: Settings) -> None:
+    run = Run(config)
+    run.step(g1s=VehicleStatus.CHARGING.name, g1d=30.0, m1f=READY, m2f=READY)
+    run.step(x1_1=ContactState.CLOSE_FAILED.value)
+    run.step(x1_1=OPEN)
+    run.step(after_ms=1000)
+    events = run.step(x1_1=ContactState.CLOSE_FAILED.value).events
+    assert FaultCode.CONTACTOR_STUCK_OPEN in [event.fault for event in events]
+    decision = run.step(x1_1=OPEN)
+    assert decision.wants[:2] == (0, 1), "its module serves nobody, another takes over"
+    run.step(after_ms=60_000, g1d=0.0)
+    run.step(after_ms=60_000, reset=1, x1_2=OPEN)
+    assert run.step(g1d=400.0).wants.count(1) == 6
+    assert run.step(g2d=400.0, g2s=VehicleStatus.CHARGING.name).wants.count(0) == 0
+
+
+def test_a_contactor_that_closes_alone_stops_both_guns_of_its_module_at_once(config: Settings) -> None:
+    run = Run(config)
+    run.charge(1, 75.0)
+    run.charge(2, 35.0)
+    decision = run.step(x2_1=ContactState.INTRUDER.value)
+    assert set(_stages(decision).values()) == {Stage.BREAK}
+    assert [result.reason.code for result in decision.allocation.guns[:2]] == [ReasonCode.FAULT] * 2
+    decision = run.step(after_ms=60)
+    assert decision.coils == 0
+    decision = run.follow(decision)
+    assert _stages(decision)[1] is Stage.WELDED
+    assert decision.seats[0][1] == 2
+
+
+def test_the_emergency_of_a_contactor_alone_ends_with_the_last_contact(config: Settings) -> None:
+    """The other modules of the gun open a little later than the one in question: the gun is served again after them."""
+    run = Run(config)
+    run.charge(1, 75.0)
+    run.step(x2_1=ContactState.INTRUDER.value)
+    run.step(after_ms=60)
+    run.step(x1_1=OPEN)  # module 1 is free and pinned to gun 2, module 2 still on its way
+    run.step()
+    decision = run.step(x1_2=OPEN)
+    decision = run.step(after_ms=1) if run.core.due(run.now_ms + 1) else decision
+    assert decision.allocation.of(1).reason.code is ReasonCode.SERVED
+    assert 1 not in decision.allocation.of(1).modules
+
+
+def test_a_module_welded_to_two_guns_serves_neither(config: Settings) -> None:
+    run = Run(config)
+    run.step(x1_1=ContactState.OPEN_FAILED.value)
+    run.step(x2_1=ContactState.INTRUDER.value)
+    decision = run.step(g1s="CHARGING", g1d=30.0, g2s="CHARGING", g2d=30.0, g3s="CHARGING", g3d=30.0)
+    codes = [result.reason.code for result in decision.allocation.guns[:3]]
+    assert codes == [ReasonCode.WELD_LOCKED, ReasonCode.WELD_LOCKED, ReasonCode.SERVED]
+    assert decision.wants[0] == 0
+    assert not run.core.due(run.now_ms + 1) or run.step(1).events == ()
+
+
+def test_a_gun_may_finish_its_session_on_a_welded_contactor_and_is_locked_then(config: Settings) -> None:
+    run = Run(config)
+    run.charge(1, 75.0)
+    run.step(m2a=0)  # module 2 has to go
+    run.step(m2f=int(Fact.UNLOADED))
+    decision = run.step(after_ms=200, x1_2=ContactState.OPEN_FAILED.value, m2a=40)
+    assert _stages(decision)[2] is Stage.WELDED
+    assert not run.core.locked(1)
+    assert run.step().allocation.of(1).reason.code is ReasonCode.SERVED, "it may finish"
+    run.step(after_ms=60_000, g1d=0.0)
+    assert run.core.locked(1)
+    assert run.step(g1d=50.0).allocation.of(1).reason.code is ReasonCode.WELD_LOCKED
+    run.step(reset=1)
+    assert run.core.locked(1), "it is still closed"
+    run.step(x1_2=OPEN)
+    run.step(reset=2)
+    assert not run.core.locked(1)
+
+
+def test_a_timer_of_the_sequence_wakes_the_core(config: Settings) -> None:
+    run = Run(config)
+    run.charge(1, 35.0)
+    run.step(m1a=0)
+    assert run.core.due_ms is not None
+    assert run.core.due_ms <= run.now_ms + 3000
+    while run.core.due_ms is not None and run.now_ms < 60_000:
+        decision = run.step(run.core.due_ms - run.now_ms)
+        if not decision.coils & 1:
+            break
+    assert FaultCode.LOAD_BREAK in [event.fault for event in decision.events]
+
+
+@pytest.mark.parametrize("priority", list(RULES))
+def test_every_rule_repeats(tmp_path: Path, priority: Priority) -> None:
+    text = f"[PowerLimits]\ngun1_max_power = 240\n[Allocation]\npriority = {priority.value}\n"
+    config = settings_at(tmp_path, text)
+    station = VirtualStation(config, level=Level.READINGS, seed=3, arrivals=timetable(11, 12, mean_gap_s=15.0))
+    lines = _watched(station)
+    station.run_to(400.0)
+    assert station.plant.violations == []
+    assert [decision.line() for decision in replay(config, station.records)] == lines
