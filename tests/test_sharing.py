@@ -53,7 +53,7 @@ def test_water_fill_gives_all_that_the_caps_hold_as_evenly_as_they_allow(total_a
 
 
 @given(st.lists(st.tuples(pauses_s, amps, caps, st.floats(0.0, 1.2)), min_size=1, max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_never_above_the_limit_a_cap_or_the_ramp(steps: list[tuple[float, float, dict[int, float], float]]) -> None:
     sharing, now_s = Sharing(RAMP), 100.0
     history: list[tuple[float, float]] = []
