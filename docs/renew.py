@@ -11,19 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from planning.config_text import markdown_table
-from planning.faults import FaultCode
+from planning.faults import markdown_lines
 from planning.transition import table_lines
 
 ROOT = Path(__file__).parent.parent
-
-
-def fault_table() -> str:
-    """Every fault with severity, scope, what ends it, and its sentence."""
-    lines = ["| code | severity | about | ends | sentence |", "| --- | --- | --- | --- | --- |"]
-    for fault in FaultCode:
-        cells = (f"`{fault.name}`", fault.severity.value, fault.scope.value, fault.latch.value, fault.sentence)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def planning_table() -> str:
@@ -44,11 +35,11 @@ def pages() -> Iterator[tuple[Path, str]]:
     for name, marker, part in (
         ("README.md", "config", markdown_table()),
         ("docs/architecture.md", "planning", planning_table()),
-        ("docs/faults.md", "faults", fault_table()),
         ("docs/switching.md", "table", switching_table()),
     ):
         path = ROOT / name
         yield path, _between_markers(path.read_text(), marker, part)
+    yield ROOT / "docs/faults.md", "\n".join(markdown_lines()) + "\n"
 
 
 def _between_markers(text: str, marker: str, part: str) -> str:

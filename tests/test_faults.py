@@ -53,7 +53,7 @@ def test_something_raises_it(code: FaultCode) -> None:
 
 def test_the_documentation_is_the_catalogue() -> None:
     told = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
-    assert told == list(markdown_lines()), "run: python -m planning.faults > docs/faults.md"
+    assert told == list(markdown_lines()), "run: make docs"
 
 
 # --- the book -------------------------------------------------------------------------------------------------------

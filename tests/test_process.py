@@ -157,6 +157,7 @@ def test_the_allocation_walk_through(walk: Rig) -> None:
         assert [len(state["guns"][gun - 1]["modules"]) for gun in (1, 3, 5)] == [0, 6, 3]
         wait_for(lambda: b'"SHARED ' in listener.heard.get(timeout=5.0)[1], "gun 1 is told SHARED")
 
+        say.tell("vesec/1/target_voltage/D2", 0)
         say.tell("vesec/1/demand/D2", 0)
         wait_for(lambda: len(plant.gun(1)["modules"]) == 2, "gun 1 has two modules again", 25.0)
         plant.wait_power(1, 75)
