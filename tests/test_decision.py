@@ -241,6 +241,18 @@ def test_a_contactor_that_closes_alone_stops_both_guns_of_its_module_at_once(con
     assert decision.seats[0][1] == 2
 
 
+def test_a_module_that_hangs_on_a_gun_is_never_brought_to_another(config: Settings) -> None:
+    """It comes free of gun 1 while gun 3 asks for all there is, but a contactor closed alone joins it to gun 2."""
+    run = Run(config)
+    run.charge(1, 35.0)
+    for module in range(2, 10):
+        run.core.put(f"m{module}a", 0)
+    run.step(g3s="CHARGING", g3d=400.0, g3f=int(GunFact.LIVE | GunFact.VOLTAGE_KNOWN | GunFact.DRIVING))
+    run.step(x2_1=ContactState.INTRUDER.value, m1f=int(Fact.RESTED | Fact.UNLOADED))
+    events = [*run.step(after_ms=60).events, *run.step(x1_1=OPEN).events]
+    assert [(event.gun, event.after) for event in events] == [(1, Stage.FREE), (2, Stage.WELDED)]
+
+
 def test_the_emergency_of_a_contactor_alone_ends_with_the_last_contact(config: Settings) -> None:
     """The other modules of the gun open a little later than the one in question: the gun is served again after them."""
     run = Run(config)
