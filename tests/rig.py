@@ -34,7 +34,7 @@ REPEAT_S = 5.0
 #: The program may need this long to end: 3 s for the safe door and a moment for the rest.
 END_S = 5.0
 FRAME_BITS, BIT_RATE = 150, 125_000
-#: The station has a machine to itself; here tests compete with it. Where we may not, `nice` says so and goes on.
+#: As contrib/vesec-station.service does; here tests compete for the processors. Without the right `nice` just goes on.
 AHEAD = ("nice", "-n", "-10")
 
 #: [Safety] at the fast end of its ranges, for tests that are not about these times.
