@@ -17,10 +17,17 @@ OUR_THREADS = (
     "control", "can-rx", "can-tx", "mqtt-out", "mqtt-loop-stop", "paho-mqtt-client", "log", "history", "dashboard",
     "simulated-", "socketcand", "broker", "fake-broker", "fake-client",
 )  # fmt: skip
+#: Files whose tests take many seconds each.
+LONG_FILES = ("test_process.py", "test_hours.py")
 #: A thread that was told to end has this long to do so.
 END_S = 2.0
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 @pytest.hookimpl(wrapper=True)

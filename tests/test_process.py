@@ -45,7 +45,7 @@ module_power_capacity = 40
 WALK = """\
 [Safety]
 search_rate = 200
-ramp_up = 250
+ramp_up = 100
 """
 BUS_V = 640.0
 TARGET_V = 680
