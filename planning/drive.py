@@ -30,6 +30,8 @@ START_TIMEOUT_S = 8.0
 SEARCH_LEAD_V = 40.0
 #: the search rises by no more than this long a step's worth, whatever held the control up
 SEARCH_STEP_S = 0.2
+#: modules that wait to join follow the search in steps of this: two frames a second each
+SEARCH_TRACK_V = 50.0
 #: rule 7.8: follow only above this current
 FOLLOW_ABOVE_A = 2.0
 FOLLOW_PIECE_S = 0.5
@@ -151,7 +153,9 @@ class Drive:
             return self._own_v
         if told_v is not None:
             return told_v
-        return self._own_v if now_s - self._own_at_s <= OWN_READING_S else None
+        # while the voltage is searched anew, what it was before proves nothing
+        recent = self.phase is not Phase.SEARCH and now_s - self._own_at_s <= OWN_READING_S
+        return self._own_v if recent else None
 
     @property
     def conducting_v(self) -> float | None:
@@ -363,13 +367,17 @@ class Drive:
     # --- modules that match, and what goes wrong --------------------------------------------------------------------
 
     def _match(self, now_s: float, given: DriveInput) -> None:
-        bus_v = self.bus_v(now_s, given.told_bus_v)
+        if self.phase is Phase.SEARCH:
+            # they warm up and come along, so that they can join as soon as the voltage is found
+            bus_v: float | None = self._search_v // SEARCH_TRACK_V * SEARCH_TRACK_V
+        else:
+            bus_v = self.bus_v(now_s, given.told_bus_v)
         if bus_v is None:
             return
         # a coarse grid keeps the set-point still while the reading wanders by a volt
         set_v = math.floor((bus_v - self._limits.match_offset_v) / VOLTAGE_GRID_V) * VOLTAGE_GRID_V
         for module in given.matching:
-            self.orders[module] = ModuleOrder(True, set_v, self._limits.idle_current_a)
+            self.orders[module] = ModuleOrder(True, max(set_v, self._limits.min_v), self._limits.idle_current_a)
 
     def _watch_start(self, now_s: float, given: DriveInput) -> None:
         told_on = {m for m, order in self.orders.items() if order.on}

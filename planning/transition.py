@@ -77,8 +77,8 @@ class Times:
     open_anyway_ms: int
     emergency_open_ms: int
     close_retry_delay_ms: int
-    #: soft start 1 to 3 s, 8 s at the worst (module makes' start time-out), then two readings
-    match_ms: int = 12_000
+    #: soft start 1 to 3 s, 8 s at the worst (module makes' start time-out), the search up to 1000 V, two readings
+    match_ms: int = 20_000
     #: a close that the interlock keeps refusing is given up; pick-up slots are free again after 250 ms
     close_refused_ms: int = 3_000
     #: a live close needs the match to hold; if it does not within this time, match again
@@ -182,7 +182,8 @@ def matched(case: Case) -> bool:
 
 
 def bus_lost(case: Case) -> bool:
-    return not case.gun_facts & GunFact.VOLTAGE_KNOWN
+    """Nobody holds the bus up and nobody tells its voltage. While it is still searched, modules may warm up."""
+    return not case.gun_facts & (GunFact.VOLTAGE_KNOWN | GunFact.DRIVING)
 
 
 def open_anyway(case: Case) -> bool:
@@ -232,7 +233,7 @@ def wanted_bus_dead(case: Case) -> bool:
 
 
 def wanted_bus_live(case: Case) -> bool:
-    known = bool(case.gun_facts & GunFact.VOLTAGE_KNOWN) and not case.gun_facts & GunFact.EMERGENCY
+    known = not bus_lost(case) and not case.gun_facts & GunFact.EMERGENCY
     ready = may_match(case) and not case.facts & Fact.LOST and case.now_ms >= case.seat.not_before_ms
     return case.want != 0 and ready and known
 

@@ -397,10 +397,14 @@ def test_a_joining_module_is_held_ten_volts_below_with_an_ampere() -> None:
         assert order.current_a == 1.0
 
 
-def test_nothing_matches_an_unknown_bus() -> None:
+def test_during_the_search_a_joining_module_warms_up_below_and_no_bus_voltage_is_known() -> None:
     plant = Plant(None, 1)
     plant.run(1.0, matching=(4,))
-    assert 4 not in plant.drive.orders
+    assert plant.drive.searching
+    order = plant.drive.orders[4]
+    assert order.current_a == 1.0
+    assert order.voltage_v <= max(LIMITS.min_v, plant.drive.orders[1].voltage_v)
+    assert plant.drive.bus_v(plant.now_s, None) is None
 
 
 def test_a_module_that_does_not_come_up_is_named() -> None:
