@@ -145,6 +145,7 @@ class DemandProcessor:
         self._look_due_s = self._ages_due_s = self._tell_due_s = float("-inf")
         self._idle_since_s: float | None = None
         self._door: SafeDoor | None = None
+        self._conducting: set[int] = set()
         self._idle_reports: dict[int, tuple[tuple[GunResult, GunValues], GunReport]] = {}
         self._allocation_told = {gun: Told() for gun in guns}
         self._link_awaited_until_s: float | None = None
@@ -472,6 +473,16 @@ class DemandProcessor:
         orders = self._orders.step(now_s, decision, modules)
         self._modules.watch(self._orders.fast_reads(decision))
         self._modules.apply(orders, now_s)
+        self._note_batteries()
+
+    def _note_batteries(self) -> None:
+        """One line when current begins to flow to a gun: from then on the voltage of its bus is known."""
+        for gun, control in self._controls.items():
+            volts = control.drive.conducting_v
+            if (volts is not None) is not (gun in self._conducting):
+                self._conducting ^= {gun}
+                if volts is not None:
+                    log.info("Gun %d: current flows at %.0f V", gun, volts)
 
     def _switch(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
         """Bring the coils to what was decided: opens first, closes as the interlock allows."""

@@ -367,11 +367,12 @@ class Drive:
     # --- modules that match, and what goes wrong --------------------------------------------------------------------
 
     def _match(self, now_s: float, given: DriveInput) -> None:
+        bus_v = self.bus_v(now_s, given.told_bus_v)
         if self.phase is Phase.SEARCH:
             # they warm up and come along, so that they can join as soon as the voltage is found
-            bus_v: float | None = self._search_v // SEARCH_TRACK_V * SEARCH_TRACK_V
-        else:
-            bus_v = self.bus_v(now_s, given.told_bus_v)
+            bus_v = self._search_v // SEARCH_TRACK_V * SEARCH_TRACK_V
+        elif bus_v is None and self.driving:
+            bus_v = self._limits.min_v  # the leader goes to a told voltage: soft start at least is over by then
         if bus_v is None:
             return
         # a coarse grid keeps the set-point still while the reading wanders by a volt
