@@ -265,7 +265,9 @@ class _Link:
         if self.refusal is not None:
             return explain_refusal(self.refusal)
         if self.closed is not None:
-            return f"the connection was closed ({self.closed})"
+            # paho's word for a line that simply ended tells nobody anything
+            why = "without a word: it stopped, or the network did" if self.closed.value == 0x80 else str(self.closed)
+            return f"the broker closed the connection, {why}"
         if self._thread is not None and not self._thread.is_alive():
             return "paho's network thread ended without a word"
         if not self.subscribed and now_s - self._opened_at_s > ANSWER_TIMEOUT_S:

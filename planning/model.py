@@ -257,7 +257,7 @@ class GunReport:
     allocated_kw: float
     delivered_kw: float
     modules: tuple[int, ...]
-    reason: str  # "CODE sentence", as design.md section 4 asks
+    reason: str  # a code and a sentence, such as "SHARED 2 modules short: held by guns 1 and 4"
     soc_pct: float | None = None
 
 
