@@ -82,6 +82,17 @@ def test_every_test_that_the_hazards_name_exists() -> None:
         assert not scenario or (ROOT / "tests" / "scenarios" / f"{scenario}.ini").is_file(), scenario
 
 
+def test_every_row_of_bad_input_has_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "bad-input.md").read_text()
+    rows = re.findall(r"^\| B(\d+) \|.*`(test_\w+)::(\w+)` \|$", page, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == [*range(1, 37), *range(55, 69)]
+    for _, file, test in rows:
+        assert f"def {test}(" in (ROOT / "tests" / f"{file}.py").read_text(), f"{file}::{test}"
+    config = (ROOT / "tests" / "test_config_manager.py").read_text()
+    for number in range(37, 55):
+        assert f"B{number}" in config, f"B{number}"
+
+
 def test_every_hazard_has_its_row() -> None:
     rows = re.findall(r"^\| H(\d+) \|", (ROOT / "docs" / "hazards.md").read_text(), re.MULTILINE)
     assert [int(row) for row in rows] == list(range(1, 47))
