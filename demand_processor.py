@@ -51,6 +51,11 @@ log = logging.getLogger(__name__)
 STEP_S = 0.05
 #: After a decision that moved something the next step follows at once.
 FOLLOW_UP_S = 0.005
+#: Two steps are never closer than this.
+LEAST_PAUSE_S = 0.002
+#: The hardware drops the coils 500 ms after the last heartbeat edge. After a pause of this length nobody may pick them up
+#: again by beating on: everything is off, and the program starts anew.
+STALL_S = 0.3
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
 TELL_S = 0.5
@@ -64,7 +69,12 @@ STORY_STEP_KW = 5.0
 _LOG_LEVELS = {Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR, Severity.CRITICAL: logging.ERROR}
 #: Faults after which a contactor counts as possibly closed for the interlock.
 _INTERLOCK_MARKS = frozenset(
-    {FaultCode.CONTACTOR_STUCK_OPEN, FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_CLOSED_ALONE}
+    {
+        FaultCode.CONTACTOR_STUCK_OPEN,
+        FaultCode.CONTACTOR_WELDED,
+        FaultCode.CONTACTOR_CLOSED_ALONE,
+        FaultCode.CONTACTOR_DROPPED,
+    }
 )
 #: Faults that are events: they stand for MOMENT_S, so that everybody is told.
 _MOMENTS = frozenset({FaultCode.LOAD_BREAK, FaultCode.CLOSE_REFUSED, FaultCode.MATCH_TIMEOUT})
@@ -150,6 +160,10 @@ class DemandProcessor:
         self._allocation_told = {gun: Told() for gun in guns}
         self._link_awaited_until_s: float | None = None
         self._worker: Worker | None = None
+        #: A longer pause between two steps ends in the safe door; simulations that step slowly raise it.
+        self.stall_s = STALL_S
+        self._stepped_at_s: float | None = None
+        self._stalled = False
         #: Set when the safe door has been walked through: outputs are disabled.
         self.door_shut = threading.Event()
         self._lock = threading.Lock()
@@ -242,8 +256,9 @@ class DemandProcessor:
 
     def step(self, now_s: float) -> float:
         """One step of the station; returns the seconds until the next is wanted. Control thread."""
+        self._watch_stall(now_s)
         changed, commands, door_reason = self._take_in()
-        pause_s = min(STEP_S, self._contactors.step(now_s, self._door is None or self._door.in_time(now_s)))
+        pause_s = min(STEP_S, self._contactors.step(now_s, self._may_beat(now_s)))
         if now_s < self._look_due_s and not changed and not commands and door_reason is None and self._calm():
             return pause_s
         modules = self._modules.status(now_s)
@@ -264,8 +279,28 @@ class DemandProcessor:
             self._tell(now_s, modules)
         self._look_due_s = now_s + LOOK_S[self.pace]
         if self._core.due_ms is not None:
-            self._look_due_s = min(self._look_due_s, self._core.due_ms / 1000.0)
+            # one millisecond on: the core counts whole ones
+            due_s = (self._core.due_ms + 1) / 1000.0
+            self._look_due_s = min(self._look_due_s, due_s)
+            pause_s = min(pause_s, max(LEAST_PAUSE_S, due_s - now_s))
         return FOLLOW_UP_S if moved else pause_s
+
+    def _watch_stall(self, now_s: float) -> None:
+        """The loop stood still (swap, a frozen process): the coils may have dropped under load meanwhile."""
+        paused_s = 0.0 if self._stepped_at_s is None else now_s - self._stepped_at_s
+        self._stepped_at_s = now_s
+        if not self._start.armed or paused_s <= self.stall_s or self._stalled:
+            return
+        self._stalled = True
+        self._modules.off_now(None, now_s)
+        image = self._contactors.coil_image
+        for index in range(image.bit_length()):
+            if image >> index & 1:
+                self._contactors.request_open(self._crosspoint(index), now_s)
+        self.open_safe_door(f"the control loop stood still for {paused_s:.2f} s")
+
+    def _may_beat(self, now_s: float) -> bool:
+        return not self._stalled and (self._door is None or self._door.in_time(now_s))
 
     def _calm(self) -> bool:
         """Contacts and emergency stop are as they were when everything was last looked at."""

@@ -38,6 +38,8 @@ Value = int | float | str
 _ASKING = (VehicleStatus.NEVER_TOLD, VehicleStatus.WAITING, VehicleStatus.CHARGING)
 #: A contactor that is closed without being told to.
 _ALONE = (ContactState.INTRUDER, ContactState.OPEN_FAILED)
+#: Marks of contactors that are closed and known to be.
+_CLOSED_MARKS = (FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_CLOSED_ALONE)
 _CONTACT = {state.value: state for state in ContactState}
 #: Rows chained in one run: order, confirmation and the next order may fall together, no more.
 _CHAIN = 3
@@ -304,7 +306,8 @@ class DecisionCore:
         seat = self.sequencer.seats[module - 1]
         marks = {gun: code for (gun, m), code in self._memory.out_of_service.items() if m == module}
         # one that did not close may be closed all the same: its module serves that gun (it cannot) or nobody
-        stuck = any(code is FaultCode.CONTACTOR_STUCK_OPEN for code in marks.values())
+        # (one that dropped may close again by itself: a bad driver does both)
+        stuck = any(code not in _CLOSED_MARKS for code in marks.values())
         welded = seat.stage is Stage.WELDED
         allowed = frozenset({seat.gun}) if welded else frozenset(g for g in self._guns if g not in marks)
         return ModuleOffer(
@@ -326,7 +329,10 @@ class DecisionCore:
         alone = [key for key in self._crosspoints if self._contact(*key) in _ALONE] if self._alone_possible else []
         self._alone_possible = bool(alone)
         seats = self.sequencer.seats
-        self._memory.elsewhere = {module for gun, module in alone if seats[module - 1].gun != gun}
+        elsewhere = {module for gun, module in alone if seats[module - 1].gun != gun}
+        if elsewhere != self._memory.elsewhere:
+            self._memory.elsewhere = elsewhere
+            self._allocation_stale = True
         noticed = [self._contact_alone(gun, module, now_ms) for gun, module in alone]
         return [event for event in noticed if event is not None]
 
@@ -339,8 +345,9 @@ class DecisionCore:
 
     def _contact_alone(self, gun: int, module: int, now_ms: int) -> SequenceEvent | None:
         seat = self.sequencer.seats[module - 1]
-        # the table itself deals with the crosspoint of the seat
-        if (gun, module) in self._memory.out_of_service or seat.gun == gun:
+        # the table itself deals with the crosspoint of the seat, and what is known to be closed is dealt with
+        known = self._memory.out_of_service.get((gun, module)) in _CLOSED_MARKS
+        if known or seat.gun == gun:
             return None
         self._memory.emergency |= {gun, seat.gun} - {0}
         self._allocation_stale = True
@@ -363,7 +370,7 @@ class DecisionCore:
 
     def _mark(self, gun: int, module: int, code: FaultCode) -> None:
         self._memory.out_of_service[(gun, module)] = code
-        if code in (FaultCode.CONTACTOR_WELDED, FaultCode.CONTACTOR_CLOSED_ALONE):
+        if code in _CLOSED_MARKS:
             self._memory.guns[gun].welded = True
         self._allocation_stale = True
 
@@ -380,6 +387,8 @@ class DecisionCore:
                 if event.fault in OUT_OF_SERVICE:
                     assert event.fault is not None
                     self._mark(event.gun, event.module, event.fault)
+                    if event.fault is FaultCode.CONTACTOR_CLOSED_ALONE:
+                        self._memory.emergency.add(event.gun)
                 elif Stage.FREE in (event.before, event.after):
                     self._allocation_stale = True
             if not fired:

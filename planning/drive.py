@@ -211,7 +211,8 @@ class Drive:
     def _choose_phase(self, now_s: float, given: DriveInput) -> None:
         if self.phase is Phase.NO_LOAD and not self.no_load_waiting(now_s):
             self._enter(Phase.OFF, now_s)
-        if not given.wanted or not given.members:
+        possible = self._ceiling_v(given) >= self._limits.min_v and given.limit_a > 0.0 and given.limit_kw > 0.0
+        if not (given.wanted and possible) or not given.members:
             if self.phase is not Phase.OFF and not self.no_load_waiting(now_s):
                 self._enter(Phase.OFF, now_s)
             return
@@ -254,7 +255,9 @@ class Drive:
             if now_s - self._idle_since_s >= NO_LOAD_AFTER_S:
                 self._take_nothing(now_s)
                 return
-        self.orders[self._leader] = ModuleOrder(True, min(self._search_v, ceiling_v), self._limits.search_current_a)
+        set_v = min(self._search_v, ceiling_v)
+        current_a = min(self._limits.search_current_a, given.limit_a, given.limit_kw * 1000.0 / set_v)
+        self.orders[self._leader] = ModuleOrder(True, set_v, current_a)
 
     def _risen(self, leader: ModuleStatus) -> bool:
         """The module is on and follows its set-point; during soft start the search waits for it."""
@@ -312,7 +315,10 @@ class Drive:
 
     def _conducts(self, status: ModuleStatus, now_s: float) -> bool:
         fresh = status.voltage_at_s is not None and now_s - status.voltage_at_s <= self._limits.fresh_s
-        return bool(status.on) and fresh and (status.current_a or 0.0) >= self._limits.idle_current_a
+        # a voltage asked for before the current began may be that of a module still on its way up
+        asked_s, flowing_s = status.voltage_asked_at_s, status.current_at_s
+        after = asked_s is None or flowing_s is None or asked_s >= flowing_s
+        return bool(status.on) and fresh and after and (status.current_a or 0.0) >= self._limits.idle_current_a
 
     def _takes_nothing(self, now_s: float, given: DriveInput) -> bool:
         flowing = given.measured_a >= self._limits.idle_current_a
@@ -377,14 +383,19 @@ class Drive:
             return
         # a coarse grid keeps the set-point still while the reading wanders by a volt
         set_v = math.floor((bus_v - self._limits.match_offset_v) / VOLTAGE_GRID_V) * VOLTAGE_GRID_V
+        set_v = max(set_v, self._limits.min_v)
+        if set_v > self._ceiling_v(given):
+            return
         for module in given.matching:
-            self.orders[module] = ModuleOrder(True, max(set_v, self._limits.min_v), self._limits.idle_current_a)
+            self.orders[module] = ModuleOrder(True, set_v, self._limits.idle_current_a)
 
     def _watch_start(self, now_s: float, given: DriveInput) -> None:
         told_on = {m for m, order in self.orders.items() if order.on}
         self._on_since_s = {m: self._on_since_s.get(m, now_s) for m in told_on}
         for module, since_s in self._on_since_s.items():
             status = given.members.get(module)
+            if status is not None and status.on:
+                self._on_since_s[module] = now_s  # one that goes off after this has its whole time to come back
             if status is not None and status.on is not True and now_s - since_s > START_TIMEOUT_S:
                 self.no_start.add(module)
 

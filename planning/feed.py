@@ -11,7 +11,7 @@ from planning import facts
 from planning.decision import Decision, DecisionCore
 from planning.faults import FaultBook, FaultCode
 from planning.gun_control import GunControl
-from planning.model import ContactState, GunValues, ModuleState, ModuleStatus
+from planning.model import ContactState, GunValues, ModuleStatus
 from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
 from planning.reasons import ReasonCode
@@ -184,7 +184,7 @@ class Feed:
     def _forget_lost(self, modules: Sequence[ModuleStatus]) -> None:
         seats = self._core.sequencer.seats
         for module in list(self.lost_a):
-            if seats[module - 1].stage is Stage.FREE or modules[module - 1].state is not ModuleState.SILENT:
+            if seats[module - 1].stage is Stage.FREE:
                 del self.lost_a[module]
 
     def _next_to_break(self, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None) -> int:

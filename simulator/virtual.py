@@ -131,6 +131,8 @@ class VirtualStation:
             settings, modules, self.contactors, clock, self.records.append, self._tell, self.rejected.append,
             lambda: False,
         )  # fmt: skip
+        if self.level is Level.READINGS:
+            self.core.demand.stall_s = float("inf")  # steps are seconds apart here
 
     # --- running ------------------------------------------------------------------------------------------------------
 
