@@ -51,10 +51,12 @@ log = logging.getLogger(__name__)
 STEP_S = 0.05
 #: After a decision that moved something the next step follows at once.
 FOLLOW_UP_S = 0.005
+#: Of a gun that says more statuses than this between two steps the newest count.
+STATUSES_KEPT = 8
 #: Two steps are never closer than this.
 LEAST_PAUSE_S = 0.002
-#: The hardware drops the coils 500 ms after the last heartbeat edge. After a pause of this length nobody may pick them up
-#: again by beating on: everything is off, and the program starts anew.
+#: The hardware drops the coils 500 ms after the last heartbeat edge. After a pause of this length nobody may pick
+#: them up again by beating on: everything is off, and the program starts anew.
 STALL_S = 0.3
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
@@ -167,7 +169,8 @@ class DemandProcessor:
         #: Set when the safe door has been walked through: outputs are disabled.
         self.door_shut = threading.Event()
         self._lock = threading.Lock()
-        self._changed: set[int] = set(guns)
+        #: gun -> what it said since the last step, one for each status that it went through
+        self._changed: dict[int, list[GunSnapshot]] = {gun: [] for gun in guns}
         self._commands: list[Callable[[float], None]] = []
         self._door_reason: str | None = None
         self._health = Health()
@@ -186,7 +189,10 @@ class DemandProcessor:
     def on_gun_changed(self, snapshot: GunSnapshot) -> None:
         """Observer of the guns: note which one changed and wake the control thread. Any thread."""
         with self._lock:
-            self._changed.add(snapshot.gun)
+            said = self._changed.setdefault(snapshot.gun, [])
+            if not said or said[-1].values.status is not snapshot.values.status:
+                said.append(snapshot)
+            del said[:-STATUSES_KEPT]
         self._wake()
 
     def set_site_limit(self, limit_kw: float) -> None:
@@ -325,17 +331,18 @@ class DemandProcessor:
             return Pace.MOVING
         return Pace.WAITING if waiting else Pace.QUIET
 
-    def _take_in(self) -> tuple[set[int], list[Callable[[float], None]], str | None]:
+    def _take_in(self) -> tuple[dict[int, list[GunSnapshot]], list[Callable[[float], None]], str | None]:
         with self._lock:
-            changed, self._changed = self._changed, set()
+            changed, self._changed = self._changed, {}
             commands, self._commands = self._commands, []
             return changed, commands, self._door_reason
 
-    def _hear(self, changed: set[int], modules: Sequence[ModuleStatus], now_s: float) -> None:
+    def _hear(self, changed: Mapping[int, list[GunSnapshot]], modules: Sequence[ModuleStatus], now_s: float) -> None:
         """What the guns say now, and how old it is."""
-        for gun in changed:
+        for gun, said in changed.items():
             _, measured_a = delivered(modules, self._seats_of(gun))
-            self._controls[gun].take(self._guns[gun].snapshot(), measured_a)
+            for snapshot in (*said, self._guns[gun].snapshot()):
+                self._controls[gun].take(snapshot, measured_a)
         if now_s < self._ages_due_s:
             return
         self._ages_due_s = now_s + AGES_S
@@ -541,11 +548,12 @@ class DemandProcessor:
             for module, stage in self._seats_of(crosspoint.gun)
             if stage.on_bus and module != crosspoint.module
         ]
-        told_v = self._controls[crosspoint.gun].told_bus_v(now_s)
+        control = self._controls[crosspoint.gun]
+        told_v = control.told_bus_v(now_s)
         evidence = CloseEvidence(
             module=modules[crosspoint.module - 1],
             # a bus that no module is on is judged by what is told of it alone
-            bus_voltage_v=self._feed.bus_v[crosspoint.gun] if others else told_v,
+            bus_voltage_v=self._feed.bus_v[crosspoint.gun] if others else control.told_steady_v(now_s),
             bus_told_v=told_v,
             bus_has_live_module=any(map(facts.may_be_on, others)),
         )

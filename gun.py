@@ -30,6 +30,10 @@ FIELDS: dict[ValueKind, str] = {
 }
 
 
+#: What was told of a car and goes with it.
+OF_THE_CAR: dict[str, None] = dict.fromkeys(("target_voltage_v", "voltage_limit_v", "current_limit_a"))
+
+
 class Gun:
     """What gun `number` (as the station counts, from 1) was last told. It judges nothing, not even the age."""
 
@@ -64,6 +68,8 @@ class Gun:
             self._heard_at_s = now_s
             if kind is ValueKind.BUS_VOLTAGE:
                 self._bus_voltage_at_s = now_s
+            if value is VehicleStatus.NO_CAR and self._values.status is not VehicleStatus.NO_CAR:
+                changed |= OF_THE_CAR  # the next car shall not get what this one asked for
             values = replace(self._values, **changed)
             if values == self._values:
                 return False

@@ -89,7 +89,8 @@ class Feed:
         block = self._block(control, now_s)
         emergency = self._watch.emergency or control.emergency
         seats = decision.by_gun.get(gun, ()) if decision is not None else ()
-        told_v = control.told_bus_v(now_s)
+        control.fault_answered()
+        told_v, steady_v = control.told_bus_v(now_s), control.told_steady_v(now_s)
         if not seats and told_v is None:
             # nothing of this gun can change but by what its device says: an idle gun costs one comparison
             seen = (control.values, control.commanded_kw, block, emergency)
@@ -99,9 +100,11 @@ class Feed:
         else:
             self._fed.pop(gun, None)
         on_bus = [modules[module - 1] for module, stage in seats if stage.on_bus]
-        bus_v = control.drive.bus_v(now_s, told_v) if on_bus else told_v
-        self.bus_v[gun] = bus_v
         live = any(map(facts.may_be_on, on_bus))
+        if live or control.drive.driving:
+            control.fed(now_s)
+        bus_v = control.drive.bus_v(now_s, steady_v) if on_bus else steady_v
+        self.bus_v[gun] = bus_v
         self._put_gun(gun, control, block, now_s)
         self._core.put(f"g{gun}f", gun_facts(control, bus_v, live, emergency, now_s, self._safety))
 

@@ -13,6 +13,10 @@ from planning.settings import Settings
 
 #: A told bus voltage counts for this long: devices repeat what they say at least every 10 s.
 TOLD_FRESH_S = 10.0
+#: Two told voltages this far apart in time and this close in volts show a bus that something holds up; a bleeder
+#: takes a bus from 1000 V to 60 V within 5 s.
+STEADY_APART_S = 2.0
+STEADY_WITHIN_V = 5.0
 #: Rule 7.2/7.8: a car that is not charging yet gets no more than this (cable check, precharge).
 PRECHARGE_A = 2.0
 #: Above this current "no car" is an emergency (IEC 61851-23 as open implementations cite it: 5 A).
@@ -42,6 +46,12 @@ class GunControl:
         self._heard_at_s: float | None = None
         self._bus_told_at_s: float | None = None
         self._silent_since_s: float | None = None
+        self._driven_at_s = float("-inf")
+        #: the last two told bus voltages that lie STEADY_APART_S apart: (when, V)
+        self._told: tuple[float, float] | None = None
+        self._told_before: tuple[float, float] | None = None
+        #: a fault was told since the last look, though it may be over
+        self._fault_told = False
 
     # --- what the device told -------------------------------------------------------------------------------------
 
@@ -50,9 +60,14 @@ class GunControl:
         before, self.values = self.values.status, snapshot.values
         self.hear(snapshot)
         status = self.values.status
+        if status is VehicleStatus.NEVER_TOLD and not self.values.demand_kw:
+            self.drive.end_session()  # such a gun has nothing but its demand to tell one car from the next
         if status is before:
             return
         self.drive.new_status()
+        self._fault_told = self._fault_told or status is VehicleStatus.FAULT
+        if status is VehicleStatus.WAITING:
+            self.drive.end_session()
         if status is VehicleStatus.NO_CAR:
             self.drive.end_session()
             self.unplugged_live = measured_a > UNPLUGGED_LIVE_A
@@ -64,8 +79,12 @@ class GunControl:
         self._heard_at_s = snapshot.heard_at_s
         self._bus_told_at_s = snapshot.bus_voltage_at_s
         bus_v = snapshot.values.bus_voltage_v
-        if bus_v is not None and bus_v < self._settings.safety.dead_voltage_v:
-            self.told_dead_at_s = self._bus_told_at_s
+        if bus_v is None or self._bus_told_at_s is None:
+            return
+        dead = bus_v < self._settings.safety.dead_voltage_v
+        self.told_dead_at_s = self._bus_told_at_s if dead else None
+        if self._told is None or self._bus_told_at_s - self._told[0] >= STEADY_APART_S:
+            self._told_before, self._told = self._told, (self._bus_told_at_s, bus_v)
 
     def grow_old(self, now_s: float) -> bool:
         """Watch the age; True at the moment at which the gun's demand is to be forgotten."""
@@ -89,10 +108,26 @@ class GunControl:
 
     # --- what follows from it --------------------------------------------------------------------------------------
 
+    def fed(self, now_s: float) -> None:
+        """A module drives the bus, or may: what was told of it before proves nothing any more."""
+        self._driven_at_s = now_s
+
     def told_bus_v(self, now_s: float) -> float | None:
-        if self._bus_told_at_s is None or now_s - self._bus_told_at_s > TOLD_FRESH_S:
+        """Told, fresh, and after the bus was last fed by us. None: nothing that counts was told."""
+        told_at_s = self._bus_told_at_s
+        if told_at_s is None or now_s - told_at_s > TOLD_FRESH_S or told_at_s <= self._driven_at_s:
             return None
         return self.values.bus_voltage_v
+
+    def told_steady_v(self, now_s: float) -> float | None:
+        """Told twice, seconds apart, the same: a bus that a car holds up, not one that its bleeder empties."""
+        newest_v, last, before = self.told_bus_v(now_s), self._told, self._told_before
+        if newest_v is None or last is None or before is None or before[0] <= self._driven_at_s:
+            return None
+        if now_s - before[0] > 2 * TOLD_FRESH_S:
+            return None
+        steady = abs(newest_v - before[1]) < STEADY_WITHIN_V and abs(last[1] - before[1]) < STEADY_WITHIN_V
+        return newest_v if steady else None
 
     @property
     def present(self) -> bool:
@@ -115,7 +150,12 @@ class GunControl:
     @property
     def emergency(self) -> bool:
         """The emergency order stands for this gun alone."""
-        return self.values.status is VehicleStatus.FAULT or self.unplugged_live or self.drive.over_limit
+        faulted = self._fault_told or self.values.status is VehicleStatus.FAULT
+        return faulted or self.unplugged_live or self.drive.over_limit
+
+    def fault_answered(self) -> None:
+        """The emergency order for a fault that was told has been given; it may end when the status has."""
+        self._fault_told = False
 
     @property
     def max_current_a(self) -> float:

@@ -71,13 +71,14 @@ def gun_facts(
     """GunFact bits of one bus. `live_module`: a module on it is on, or may be."""
     bits = GunFact(0)
     told_v = control.told_bus_v(now_s)
-    alive = bus_v is not None and bus_v >= safety.dead_voltage_v
+    alive = any(volts is not None and volts >= safety.dead_voltage_v for volts in (bus_v, told_v))
+    known = bus_v is not None and bus_v >= safety.dead_voltage_v
     if told_v is not None and told_v < safety.dead_voltage_v and not live_module:
         bits |= GunFact.TOLD_DEAD
     elif alive or live_module:
         bits |= GunFact.LIVE
     # a bus that nobody holds up may fall at any moment: only a driven or a told one is matched
-    if alive and (control.drive.driving or told_v is not None):
+    if known and (control.drive.driving or control.told_steady_v(now_s) is not None):
         bits |= GunFact.VOLTAGE_KNOWN
     if emergency:
         bits |= GunFact.EMERGENCY

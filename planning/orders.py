@@ -88,7 +88,7 @@ class Orders:
             limit_a=limit_a,
             target_v=told_v,
             voltage_limit_v=control.values.voltage_limit_v,
-            told_bus_v=control.told_bus_v(now_s),
+            told_bus_v=control.told_steady_v(now_s),
             members={m: modules[m - 1] for m, stage in seats if self._serves(m, stage, gun, decision)},
             matching=tuple(m for m, stage in seats if stage.duty is Duty.MATCH),
             counted_a=sum(self._feed.lost_a.get(m, 0.0) for m, _ in seats),

@@ -85,10 +85,39 @@ def test_a_told_bus_voltage_grows_old(gun: GunControl) -> None:
     assert gun.told_bus_v(NOW + TOLD_FRESH_S + 0.1) is None
 
 
-def test_it_remembers_when_its_bus_was_told_dead(gun: GunControl) -> None:
+def test_a_bus_told_dead_is_remembered_until_it_is_told_alive(gun: GunControl) -> None:
     tell(gun, replace(CHARGING, bus_voltage_v=59.0))
-    tell(gun, replace(CHARGING, bus_voltage_v=400.0), NOW + 5.0)
     assert gun.told_dead_at_s == NOW
+    tell(gun, replace(CHARGING, bus_voltage_v=400.0), NOW + 5.0)
+    assert gun.told_dead_at_s is None
+
+
+def test_what_was_told_before_the_bus_was_fed_counts_no_more(gun: GunControl) -> None:
+    tell(gun, replace(CHARGING, bus_voltage_v=0.0))
+    gun.fed(NOW + 1.0)
+    assert gun.told_bus_v(NOW + 1.0) is None
+    tell(gun, replace(CHARGING, bus_voltage_v=1.0), NOW + 2.0)
+    assert gun.told_bus_v(NOW + 2.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("second_v", "after_s", "steady"), [(398.0, 2.0, True), (398.0, 1.0, False), (380.0, 2.0, False)]
+)
+def test_a_bus_is_steady_when_told_twice_the_same(
+    gun: GunControl, second_v: float, after_s: float, steady: bool
+) -> None:
+    tell(gun, replace(CHARGING, bus_voltage_v=400.0))
+    assert gun.told_steady_v(NOW) is None
+    tell(gun, replace(CHARGING, bus_voltage_v=second_v), NOW + after_s)
+    assert (gun.told_steady_v(NOW + after_s) == second_v) is steady
+
+
+def test_a_fault_that_is_over_at_once_is_answered_all_the_same(gun: GunControl) -> None:
+    tell(gun, replace(CHARGING, status=VehicleStatus.FAULT))
+    tell(gun, CHARGING)
+    assert gun.emergency
+    gun.fault_answered()
+    assert not gun.emergency
 
 
 # --- emergency ------------------------------------------------------------------------------------------------------
@@ -96,6 +125,8 @@ def test_it_remembers_when_its_bus_was_told_dead(gun: GunControl) -> None:
 
 def test_a_fault_is_an_emergency_until_a_status_that_is_none(gun: GunControl) -> None:
     tell(gun, replace(CHARGING, status=VehicleStatus.FAULT))
+    assert gun.emergency
+    gun.fault_answered()
     assert gun.emergency
     tell(gun, CHARGING)
     assert not gun.emergency
@@ -107,6 +138,7 @@ def test_no_car_while_current_flows(gun: GunControl, measured_a: float, emergenc
     tell(gun, GunValues(status=VehicleStatus.NO_CAR), measured_a=measured_a)
     assert gun.emergency is emergency
     tell(gun, GunValues(status=VehicleStatus.FAULT))
+    gun.fault_answered()
     assert gun.emergency, "a fault does not end it"
     tell(gun, GunValues(status=VehicleStatus.WAITING))
     assert not gun.emergency
