@@ -315,10 +315,15 @@ class Drive:
 
     def _conducts(self, status: ModuleStatus, now_s: float) -> bool:
         fresh = status.voltage_at_s is not None and now_s - status.voltage_at_s <= self._limits.fresh_s
+        if not status.on or not fresh or (status.current_a or 0.0) < self._limits.idle_current_a:
+            return False
         # a voltage asked for before the current began may be that of a module still on its way up
-        asked_s, flowing_s = status.voltage_asked_at_s, status.current_at_s
-        after = asked_s is None or flowing_s is None or asked_s >= flowing_s
-        return bool(status.on) and fresh and after and (status.current_a or 0.0) >= self._limits.idle_current_a
+        asked_s = status.voltage_asked_at_s
+        readings = ((status.current_a, status.current_at_s), (status.current_before_a, status.current_before_at_s))
+        return asked_s is None or any(
+            amps is not None and at_s is not None and amps >= self._limits.idle_current_a and at_s <= asked_s
+            for amps, at_s in readings
+        )
 
     def _takes_nothing(self, now_s: float, given: DriveInput) -> bool:
         flowing = given.measured_a >= self._limits.idle_current_a

@@ -64,7 +64,7 @@ def test_messages_retained_ones_and_the_devices_link_pass_through(broker: Embedd
             if heard and not station.heard.empty():
                 break
             ticks.wait(LIMIT_S / 100)
-        assert heard == [("vesec/1/allocation/central", b'{"modules": [1]}')]
+        assert ("vesec/1/allocation/central", b'{"modules": [1]}') in heard
         assert station.heard.get(timeout=LIMIT_S)[:2] == ("vesec/1/demand/D1", b"62.5")
         latecomer = Client(broker.port, "vesec/1/allocation/#")
         assert latecomer.heard.get(timeout=LIMIT_S) == ("vesec/1/allocation/central", b'{"modules": [1]}', True)
