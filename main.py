@@ -49,6 +49,8 @@ EXIT_STOPPED, EXIT_SAFE_DOOR, EXIT_CONFIG, EXIT_RUNNING = 0, 1, 2, 3
 VERSION = "0.1.0"
 SUPERVISE_S = 0.1
 STATUS_S = 1.0
+#: While the safe door is open the control thread is looked at this often.
+DOOR_LOOK_S = 0.05
 #: The control thread steps every 50 ms at the slowest and CAN threads every 100 ms; three missed periods are too many.
 CONTROL_LATE_S = 0.3
 CAN_LATE_S = 0.3
@@ -175,23 +177,35 @@ class Station:
 
     def stop(self, reason: str) -> None:
         """The safe door, then the rest of the rooms; safe_door_s at the longest for what is electrical."""
-        demand = self.core.demand
-        demand.open_safe_door(reason)
-        limit_s = self._settings.safety.safe_door_s / self._speed
-        alive = self._control is not None and self._control.alive
-        if not alive or not demand.door_shut.wait(limit_s):
+        self._off()
+        self.core.demand.open_safe_door(reason)
+        if not self._door_shut_in_time():
             self._force_door()
         if self._control is not None:
             self._control.stop(0.5)
         self.mqtt.stop(0.8, self._reports.last_will())
         self.modules.stop(1.0)
 
+    def _off(self) -> None:
+        """OFF to all modules before any contactor moves, whichever of our threads still lives."""
+        self.modules.off_now(None, self._clock.now_s())
+        if not self.modules.sender_alive:
+            self.modules.off_by_hand()
+
+    def _door_shut_in_time(self) -> bool:
+        """False when the control thread died or did not walk through the door within safe_door_s."""
+        for _ in range(round(self._settings.safety.safe_door_s / DOOR_LOOK_S)):
+            if self._control is None or not self._control.alive:
+                return self.core.demand.door_shut.is_set()
+            if self.core.demand.door_shut.wait(DOOR_LOOK_S / self._speed):
+                return True
+        return False
+
     def _force_door(self) -> None:
         """The control thread cannot walk through the door any more: take the wires from it."""
         log.error("Switching everything off without the control thread")
-        now_s = self._clock.now_s()
         self.contactors.seize()
-        self.modules.off_now(None, now_s)
+        self._off()
         pause = threading.Event()
         self._clock.wait(pause, self._settings.safety.emergency_open_s)
         self.contactors.shut_down(self._clock.now_s())
@@ -308,12 +322,16 @@ class Supervisor:
 
     def run(self) -> int:
         """The exit code. MainThread."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         fault = None
-        while not self._asked.wait(SUPERVISE_S) and fault is None:
-            self._status.step(self._clock.now_s())
-            fault = self._station.fault()
+        try:
+            while not self._asked.wait(SUPERVISE_S) and fault is None:
+                self._status.step(self._clock.now_s())
+                fault = self._station.fault()
+        except Exception as error:  # whatever it is: nothing stays on without a supervisor
+            log.exception("The supervisor failed")
+            fault = f"the supervisor failed: {type(error).__name__}: {error}"
         if fault is None:
             self._station.stop(f"{self._signal} received")
             self._status.write(ended=True)

@@ -51,7 +51,8 @@ RECEIVE_BURST = 64
 CONNECT_TIMEOUT_S = 1.0
 
 _SETS = frozenset({Signal.POWER, Signal.SET_VOLTAGE, Signal.SET_CURRENT, Signal.SET_RANGE, Signal.SET_ALL})
-_LINK_ERRORS = (CanError, OSError)
+#: ValueError: python-can's select on a socket that the other thread has just closed.
+_LINK_ERRORS = (CanError, OSError, ValueError)
 _OPEN_ERRORS = (CanError, OSError, ValueError, ImportError)
 
 
@@ -690,6 +691,15 @@ class PowerModuleController:
 
     def _link_failed(self, reason: str) -> None:
         self._link_failure = reason
+
+    @property
+    def sender_alive(self) -> bool:
+        return self._tx.alive
+
+    def off_by_hand(self) -> None:
+        """OFF to all, three times, on the caller's thread: for main.py when can-tx is dead. Never raises."""
+        for _ in range(3):
+            self._last_words()
 
     def _last_words(self) -> None:
         bus = self._bus
