@@ -203,9 +203,9 @@ class Station:
 
     def _force_door(self) -> None:
         """The control thread cannot walk through the door any more: take the wires from it."""
+        self._off()
         log.error("Switching everything off without the control thread")
         self.contactors.seize()
-        self._off()
         pause = threading.Event()
         self._clock.wait(pause, self._settings.safety.emergency_open_s)
         self.contactors.shut_down(self._clock.now_s())
@@ -313,7 +313,7 @@ class StatusFile:
 
 
 class Supervisor:
-    """Watches the threads until a signal comes or one of them fails."""
+    """Starts the threads and watches them until a signal comes or one of them fails."""
 
     def __init__(self, station: Station, status: StatusFile, clock: Clock) -> None:
         self._station, self._status, self._clock = station, status, clock
@@ -321,11 +321,12 @@ class Supervisor:
         self._signal = ""
 
     def run(self) -> int:
-        """The exit code. MainThread."""
+        """Start the station and watch it to its end. Returns the exit code. MainThread."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         fault = None
         try:
+            self._station.start()
             while not self._asked.wait(SUPERVISE_S) and fault is None:
                 self._status.step(self._clock.now_s())
                 fault = self._station.fault()
@@ -434,7 +435,6 @@ def _run(
         desk.start()
         for line in desk.greeting():
             log.info("%s", line)
-    station.start()
     return Supervisor(station, StatusFile(station, settings.folder, clock), clock).run()
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from can import Bus, BusABC, CanError, CanOperationError, Message
+from can import Bus, BusABC, CanError, Message
 from can.util import cast_from_string
 
 from planning.can_link import LinkWatch, Strangers
@@ -339,18 +339,21 @@ class PowerModuleController:
         bus = self.keep_link(now_s)
         if bus is None:
             return RECEIVE_WAIT_S
-        try:
-            message = bus.recv(RECEIVE_WAIT_S)
-            for _ in range(RECEIVE_BURST):
-                if message is None:
-                    break
-                self.receive(message, self._clock.now_s())
-                message = bus.recv(0)
-            if message is not None:
-                self.receive(message, self._clock.now_s())
-        except _LINK_ERRORS as error:
-            self._link_failed(f"receiving failed: {error}")
+        more = self._receive_one(bus, RECEIVE_WAIT_S)
+        for _ in range(RECEIVE_BURST):
+            more = more and self._receive_one(bus, 0.0)
         return 0.0
+
+    def _receive_one(self, bus: BusABC, wait_s: float) -> bool:
+        """Take one frame; False when none came or the link failed."""
+        try:
+            message = bus.recv(wait_s)
+        except _LINK_ERRORS as error:
+            self._link_failed(bus, f"receiving failed: {error}")
+            return False
+        if message is not None:
+            self.receive(message, self._clock.now_s())
+        return message is not None
 
     def receive(self, message: Message, now_s: float) -> None:
         """Judge one frame; can-rx, or the harness."""
@@ -599,20 +602,21 @@ class PowerModuleController:
     def _send(self, bus: BusABC, item: Outgoing[Frame], now_s: float) -> bool:
         """True when the kernel took the frame."""
         frame = item.frame
+        message = _message(frame)
         try:
-            bus.send(Message(arbitration_id=frame.can_id, data=frame.data, is_extended_id=True, check=True))
+            bus.send(message)
         except _LINK_ERRORS as error:
-            self._not_sent(item, error, now_s)
+            self._not_sent(bus, item, error, now_s)
             return False
         self._queue.sent(item, frame.answer is not None, now_s)
         with self._lock:
             self._left(item, now_s)
         return True
 
-    def _not_sent(self, item: Outgoing[Frame], error: Exception, now_s: float) -> None:
+    def _not_sent(self, bus: BusABC, item: Outgoing[Frame], error: Exception, now_s: float) -> None:
         if not _kernel_full(error):
             self._send_failures += 1
-            self._link_failed(f"sending failed: {error}")
+            self._link_failed(bus, f"sending failed: {error}")
         elif self._queue.refused(item, now_s):
             self._send_failures += 1
             text = "The CAN bus takes no frames: the queue was full for 50 ms; look at cable, power and bit rate"
@@ -689,8 +693,10 @@ class PowerModuleController:
         self._notebook.complain("closed", f"The CAN bus was closed and will be opened anew: {reason}", now_s)
         self._say()
 
-    def _link_failed(self, reason: str) -> None:
-        self._link_failure = reason
+    def _link_failed(self, bus: BusABC, reason: str) -> None:
+        """What happens to a bus that was replaced meanwhile says nothing about the new one."""
+        if bus is self._bus:
+            self._link_failure = reason
 
     @property
     def sender_alive(self) -> bool:
@@ -698,17 +704,17 @@ class PowerModuleController:
 
     def off_by_hand(self) -> None:
         """OFF to all, three times, on the caller's thread: for main.py when can-tx is dead. Never raises."""
-        for _ in range(3):
+        for _ in range(ALL_OFF_TIMES):
             self._last_words()
 
     def _last_words(self) -> None:
         bus = self._bus
         if bus is None:
             return
+        messages = [_message(frame) for make in self._makes for frame in make.encode_all_off()]
         try:
-            for make in self._makes:
-                for frame in make.encode_all_off():
-                    bus.send(Message(arbitration_id=frame.can_id, data=frame.data, is_extended_id=True, check=True))
+            for message in messages:
+                bus.send(message)
         except _LINK_ERRORS as error:
             log.warning("The last OFF on the CAN bus could not be sent: %s", error)
 
@@ -730,7 +736,14 @@ class PowerModuleController:
             log.log(note.level, "%s", note.text)
 
 
+def _message(frame: Frame) -> Message:
+    """The frame for python-can. ValueError: no such frame exists, which is our mistake and not the link's."""
+    return Message(arbitration_id=frame.can_id, data=frame.data, is_extended_id=True, check=True)
+
+
 def _kernel_full(error: Exception) -> bool:
-    """The transmit queue of the kernel is full; the frame may be tried again."""
-    code = error.error_code if isinstance(error, CanOperationError) else getattr(error, "errno", None)
+    """The transmit queue of the kernel is full; the frame may be tried again. python-can may say so without a code."""
+    if isinstance(error, CanError) and error.error_code is None:
+        return "transmit buffer full" in str(error).lower()
+    code = error.error_code if isinstance(error, CanError) else getattr(error, "errno", None)
     return code == errno.ENOBUFS

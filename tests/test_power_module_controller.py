@@ -632,6 +632,57 @@ def test_a_kernel_queue_full_for_50_ms_is_counted_and_told(one: Bench, caplog: p
     assert one.controller.can_status().send_failures >= 1 and "takes no frames" in caplog.text
 
 
+def test_a_full_buffer_told_without_a_code_is_no_broken_link(one: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, full_until_s = one.bus.send, one.now_s + 0.03
+
+    def full(message: Message, timeout: float | None = None) -> None:
+        if one.now_s < full_until_s:
+            raise can.CanOperationError("Transmit buffer full")
+        send(message, timeout)
+
+    monkeypatch.setattr(one.bus, "send", full)
+    one.orders[0] = ON
+    one.run(1.5)
+    assert one.modules[0].on and one.controller.can_status().send_failures == 0
+
+
+@pytest.mark.parametrize("use", ["send", "recv"])
+def test_a_socket_closed_by_the_other_thread_is_a_broken_link(
+    one: Bench, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    def closed(*_: object) -> None:
+        raise ValueError("file descriptor cannot be a negative integer (-1)")
+
+    monkeypatch.setattr(one.bus, use, closed)
+    one.order(1, ON)
+    if use == "send":
+        one.run(0.1)
+    else:
+        one.controller.step_rx(one.now_s)
+    assert not one.controller.can_status().up
+
+
+def test_the_failure_of_a_replaced_bus_leaves_the_new_one_alone(one: Bench) -> None:
+    old = one.bus
+    one.watch_link = old.broken = True
+    one.run(2.1)
+    assert len(one.opened) == 2
+    one.controller._link_failed(old, "sending failed")
+    assert one.controller.can_status().up
+
+
+def test_off_goes_to_all_three_times_without_a_living_sender(one: Bench) -> None:
+    running(one)
+    assert not one.controller.sender_alive
+    start_s = one.now_s
+    one.controller.off_by_hand()
+    one.run(0.05)
+    frames = [(f.module, f.command, f.value) for f in one.ours(start_s)]
+    assert frames.count((0, 4, 1)) == 6 and not one.modules[0].on
+    one.bus.broken = True
+    one.controller.off_by_hand()  # a dead link must not keep the contactors from opening
+
+
 def test_a_broken_link_is_opened_anew_and_starts_with_off(one: Bench) -> None:
     running(one)
     one.watch_link = True

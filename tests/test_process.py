@@ -34,10 +34,14 @@ from rig import (
 
 pytestmark = pytest.mark.process
 
-MINIMAL = "[PowerLimits]\n" + "".join(f"gun{n}_max_power = 240\n" for n in range(1, 7)) + """\
+MINIMAL = (
+    "[PowerLimits]\n"
+    + "".join(f"gun{n}_max_power = 240\n" for n in range(1, 7))
+    + """\
 [General]
 module_power_capacity = 40
 """
+)
 #: As in real life, but for the ramp and the search, which would only make the test longer. D1 tells the least that a
 #: device must, so its voltage is searched for; D2 and D3 tell a target voltage.
 WALK = """\
@@ -262,6 +266,41 @@ def test_asked_to_stop_at_full_power_it_unloads_first_and_ends_in_order(station:
     ended_in_order(station, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("broken", ["main.StatusFile.step", "main.MqttHandler.start"])
+def test_asked_to_stop_or_not_a_failure_of_the_main_thread_goes_through_the_safe_door(
+    plant: Plant, tmp_path: Path, broken: str
+) -> None:
+    code = f"import main, sys; {broken} = None; sys.exit(main.main())"
+    command = [sys.executable, "-c", code, "--config", str(plant.folder / "config.ini")]
+    process = Process(command, tmp_path / "main.out", gpio_of(plant.folder))
+    try:
+        assert process.wait_end(10.0) == 1, process.console
+    finally:
+        process.kill()
+    assert "TypeError" in process.console and "[ERROR] Stopping" in process.console
+    wait_for(lambda: any(frame.off and frame.module == 0 for frame in plant.frames()), "OFF to all modules", 2.0)
+    state = plant.state()
+    assert (state["closed"], state["outputs_enabled"]) == ([], False)
+
+
+def test_asked_to_stop_it_does_not_wait_for_a_control_thread_that_dies_in_the_door(
+    plant: Plant, tmp_path: Path
+) -> None:
+    code = "import main, sys, planning.safe_door as door; door.SafeDoor.step = None; sys.exit(main.main())"
+    command = [sys.executable, "-c", code, "--config", str(plant.folder / "config.ini")]
+    process = Process(command, tmp_path / "main.out", gpio_of(plant.folder))
+    try:
+        process.wait_line("Station ready", 10.0)
+        asked_s = time.monotonic()
+        process.end()
+        took_s = time.monotonic() - asked_s
+    finally:
+        process.kill()
+    assert "without the control thread" in process.console
+    assert took_s < 2.5, "safe_door_s, 3 s, is for a control thread that lives"
+    assert_all_off(plant)
+
+
 def test_killed_it_loses_the_coils_after_500_ms_and_starts_from_off(station: Rig) -> None:
     plant = station.plant
     assert station.main is not None
@@ -302,6 +341,7 @@ def test_a_second_instance_is_turned_away_and_the_first_goes_on(station: Rig) ->
     assert 0.9 <= later["ts"] - first["ts"] <= 1.5
     assert (later["pid"], later["state"], later["armed"]) == (station.main.pid, "ready", True)
     assert (later["mqtt"], later["can"], later["modules_heard"]) == (True, True, 9)
+    assert station.main.end(signal.SIGHUP) == 0, "a terminal that goes away asks it to stop"
 
 
 # --- starts that are refused --------------------------------------------------------------------------------------
