@@ -14,6 +14,7 @@ from enum import Enum
 
 from gun import Gun
 from planning import facts
+from planning.contacts import bits_of
 from planning.decision import Decision, DecisionCore
 from planning.drive import DriveLimits
 from planning.faults import FaultBook, FaultCode
@@ -299,10 +300,7 @@ class DemandProcessor:
             return
         self._stalled = True
         self._modules.off_now(None, now_s)
-        image = self._contactors.coil_image
-        for index in range(image.bit_length()):
-            if image >> index & 1:
-                self._contactors.request_open(self._crosspoint(index), now_s)
+        self._contactors.open_all(now_s)
         self.open_safe_door(f"the control loop stood still for {paused_s:.2f} s")
 
     def _may_beat(self, now_s: float) -> bool:
@@ -431,8 +429,7 @@ class DemandProcessor:
         if self.door_shut.is_set():
             return STEP_S
         self._modules.apply((OFF_ORDER,) * self._module_count, now_s)
-        image = self._contactors.coil_image
-        closed = [self._crosspoint(index) for index in range(image.bit_length()) if image >> index & 1]
+        closed = [self._crosspoint(index) for index in bits_of(self._contactors.coil_image)]
         orders = self._door.step(now_s, modules, closed, self._contactors.all_proven_open)
         if orders.off_all:
             self._modules.off_now(None, now_s)
@@ -533,14 +530,12 @@ class DemandProcessor:
         wanted, present = self._decision.coils, self._contactors.coil_image
         if wanted == present:
             return
-        for index in range(present.bit_length()):
-            if present >> index & 1 and not wanted >> index & 1:
-                crosspoint = self._crosspoint(index)
-                log.info("Contactor %s opens", crosspoint)
-                self._contactors.request_open(crosspoint, now_s)
-        for index in range(wanted.bit_length()):
-            if wanted >> index & 1 and not present >> index & 1:
-                self._close(self._crosspoint(index), now_s, modules)
+        for index in bits_of(present & ~wanted):
+            crosspoint = self._crosspoint(index)
+            log.info("Contactor %s opens", crosspoint)
+            self._contactors.request_open(crosspoint, now_s)
+        for index in bits_of(wanted & ~present):
+            self._close(self._crosspoint(index), now_s, modules)
 
     def _close(self, crosspoint: Crosspoint, now_s: float, modules: Sequence[ModuleStatus]) -> None:
         others = [

@@ -43,7 +43,7 @@ class Feed:
         self._fed_values: dict[int, GunValues] = {}
         #: bus voltage of each gun by rule 7.2; None: unknown
         self.bus_v: dict[int, float | None] = dict.fromkeys(controls)
-        #: what a silent module must be assumed to give until its contactor is proven open or it answers, A
+        #: what a silent module must be assumed to give until its contactor is proven open, A
         self.lost_a: dict[int, float] = {}
 
     def step(
@@ -53,7 +53,7 @@ class Feed:
         self._core.put("site", site_budget_kw)
         for gun, control in self._controls.items():
             self._feed_gun(gun, control, now_s, modules, decision)
-        self._forget_lost(modules)
+        self._forget_lost()
         breaking = self._next_to_break(now_s, modules, decision)
         wants = decision.wants if decision is not None else (0,) * self._module_count
         for status, want in zip(modules, wants, strict=True):
@@ -105,10 +105,10 @@ class Feed:
             control.fed(now_s)
         bus_v = control.drive.bus_v(now_s, steady_v) if on_bus else steady_v
         self.bus_v[gun] = bus_v
-        self._put_gun(gun, control, block, now_s)
+        self._put_gun(gun, control, block)
         self._core.put(f"g{gun}f", gun_facts(control, bus_v, live, emergency, now_s, self._safety))
 
-    def _put_gun(self, gun: int, control: GunControl, block: str, now_s: float) -> None:
+    def _put_gun(self, gun: int, control: GunControl, block: str) -> None:
         put, values = self._core.put, control.values
         if self._fed_values.get(gun) is not values:
             self._fed_values[gun] = values
@@ -157,7 +157,7 @@ class Feed:
                 may_break=module == breaking,
             )
             bits = seat_facts(seat, want, view, now_s, self._safety)
-        if module in self._pool.unqualified and seat.stage is Stage.FREE and facts.cold(status, now_s, self._safety):
+        if self._pool.unqualified(module) and seat.stage is Stage.FREE and facts.cold(status, now_s, self._safety):
             self._pool.qualified(module, now_s)
         self._watch_off(status, seat, now_s)
         # a bus that is only being charged says nothing about what a module can give
@@ -184,7 +184,7 @@ class Feed:
         elif self._faults.stands(FaultCode.MODULE_OFF_NOT_CONFIRMED, where) and not facts.may_be_on(status):
             self._faults.clear(FaultCode.MODULE_OFF_NOT_CONFIRMED, where, now_s)
 
-    def _forget_lost(self, modules: Sequence[ModuleStatus]) -> None:
+    def _forget_lost(self) -> None:
         seats = self._core.sequencer.seats
         for module in list(self.lost_a):
             if seats[module - 1].stage is Stage.FREE:

@@ -79,10 +79,9 @@ class ModulePool:
             del self._paused_until_s[module]
             self._faults.clear(FaultCode.MODULE_NO_START, f"m{module}", now_s)
 
-    @property
-    def unqualified(self) -> frozenset[int]:
-        """Modules that restarted by themselves and have not been seen off, cold and free since."""
-        return frozenset(self._requalify)
+    def unqualified(self, module: int) -> bool:
+        """It restarted by itself and has not been seen off, cold and free since."""
+        return module in self._requalify
 
     def qualified(self, module: int, now_s: float) -> None:
         """The module is off, cold and free: what it did before is settled."""
