@@ -61,12 +61,14 @@ class GpioLibrary(Protocol):
     PUD_OFF: int
     PUD_DOWN: int
     PUD_UP: int
+    FALLING: int
 
     def setmode(self, mode: int, /) -> None: ...
     def setwarnings(self, enabled: bool, /) -> None: ...
     def setup(self, channel: int, direction: int, /, pull_up_down: int = ..., initial: int | None = ...) -> None: ...
     def output(self, channel: int, value: Any, /) -> None: ...
     def input(self, channel: int, /) -> int: ...
+    def add_event_detect(self, channel: int, edge: int, /, callback: Callable[[int], None]) -> None: ...
     def cleanup(self) -> None: ...
 
 
@@ -80,6 +82,10 @@ class PinDriver:
         self._gpio = gpio
         self._pins = pins
         self._heartbeat_level = 0
+        #: Called on a thread of the GPIO library when the emergency stop loop opens: look at once.
+        self.on_emergency_edge: Callable[[], None] = lambda: None
+        #: False: this library gives no edges, so the pin is looked at more often.
+        self.edges = False
         #: Called before a latch edge; raises when the contactors were taken from the calling thread.
         self.check_owner: Callable[[], None] = lambda: None
 
@@ -93,6 +99,7 @@ class PinDriver:
         self._set_up_output("heartbeat_pin", self._pins.heartbeat_pin)
         self._set_up_input("emergency_stop_pin", self._pins.emergency_stop_pin, gpio.PUD_DOWN)
         self._set_up_image_pins()
+        self._set_up_edge()
 
     def write_image(self, image: int) -> bool:
         """Drive and latch all coils. False when the readback shows that the image before was not what was written."""
@@ -122,6 +129,16 @@ class PinDriver:
 
     def _set_up_image_pins(self) -> None:
         raise NotImplementedError
+
+    def _set_up_edge(self) -> None:
+        """Ask for the edge of the emergency stop, on top of the look at each step."""
+        try:
+            self._gpio.add_event_detect(
+                self._pins.emergency_stop_pin, self._gpio.FALLING, callback=lambda _: self.on_emergency_edge()
+            )
+            self.edges = True
+        except (RuntimeError, OSError, ValueError) as error:  # RPi.GPIO on kernels that it does not know
+            log.warning("No edge of the emergency stop (%s): the pin is looked at every 10 ms instead", error)
 
     def _set_up_output(self, name: str, pin: int, initial: int = 0) -> None:
         with _told_in_words(f"{name} (BCM {pin})"):
@@ -283,6 +300,9 @@ class ContactorController:
         else:
             self._driver = ShiftRegisterDriver(gpio, pins, len(self._matrix.crosspoints))
         self._driver.check_owner = self._check_owner
+        #: Called on a thread of the GPIO library when the emergency stop loop opens.
+        self.on_emergency_edge: Callable[[], None] = lambda: None
+        self._driver.on_emergency_edge = lambda: self.on_emergency_edge()
         self._contacts = Contacts(
             len(self._matrix.crosspoints), safety.feedback_debounce_s, safety.close_timeout_s, safety.open_timeout_s
         )
@@ -375,7 +395,7 @@ class ContactorController:
             self._write(now_s)
         if healthy and self._armed and self.image_verified is not False:
             self._driver.heartbeat_edge()
-        return READ_MOVING_S if self._contacts.unsettled else READ_IDLE_S
+        return READ_MOVING_S if self._contacts.unsettled or not self._driver.edges else READ_IDLE_S
 
     # --- commands -----------------------------------------------------------------------------------------------------
 

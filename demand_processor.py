@@ -20,11 +20,14 @@ from planning.drive import DriveLimits
 from planning.faults import FaultBook, FaultCode
 from planning.feed import Feed
 from planning.gun_control import GunControl
+from planning.heartbeat_gate import Check, GateView, HeartbeatGate
 from planning.model import (
     OFF_ORDER,
+    PROVEN_OPEN,
     CloseEvidence,
     ContactState,
     Crosspoint,
+    FaultReport,
     GunReport,
     GunSnapshot,
     GunValues,
@@ -34,6 +37,7 @@ from planning.model import (
     StationState,
 )
 from planning.module_pool import ModulePool
+from planning.module_trust import ModuleTrust
 from planning.orders import Orders
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reasons import ReasonCode
@@ -56,9 +60,6 @@ FOLLOW_UP_S = 0.005
 STATUSES_KEPT = 8
 #: Two steps are never closer than this.
 LEAST_PAUSE_S = 0.002
-#: The hardware drops the coils 500 ms after the last heartbeat edge. After a pause of this length nobody may pick
-#: them up again by beating on: everything is off, and the program starts anew.
-STALL_S = 0.3
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
 TELL_S = 0.5
@@ -143,7 +144,9 @@ class DemandProcessor:
         self._used = frozenset(n for n, module in settings.modules.by_number.items() if module.enabled)
         self._controls = {gun: GunControl(gun, settings, limits) for gun in guns}
         self.faults = FaultBook()
-        self._pool = ModulePool(self._module_count, general.module_power_capacity_kw, limits.module_a, self.faults)
+        trust = ModuleTrust(self._module_count, settings.safety, self.faults)
+        capacity_kw = general.module_power_capacity_kw
+        self._pool = ModulePool(self._module_count, capacity_kw, limits.module_a, trust, self.faults)
         self._core = DecisionCore(settings)
         self._watch = Watch(self.faults)
         self._feed = Feed(settings, self._core, self._controls, self._pool, self._watch, self.faults)
@@ -163,10 +166,9 @@ class DemandProcessor:
         self._allocation_told = {gun: Told() for gun in guns}
         self._link_awaited_until_s: float | None = None
         self._worker: Worker | None = None
-        #: A longer pause between two steps ends in the safe door; simulations that step slowly raise it.
-        self.stall_s = STALL_S
+        self.gate = HeartbeatGate()
         self._stepped_at_s: float | None = None
-        self._stalled = False
+        self._watched_at_s: float | None = None  # by MainThread; one stamp needs no lock
         #: Set when the safe door has been walked through: outputs are disabled.
         self.door_shut = threading.Event()
         self._lock = threading.Lock()
@@ -174,6 +176,7 @@ class DemandProcessor:
         self._changed: dict[int, list[GunSnapshot]] = {gun: [] for gun in guns}
         self._commands: list[Callable[[float], None]] = []
         self._door_reason: str | None = None
+        self._failed = False  # the door was opened because something of ours is broken
         self._health = Health()
         self._kept: tuple[float | None, tuple[float, ...]] = (None, self._pool.hours)
         for gun in guns.values():
@@ -194,7 +197,7 @@ class DemandProcessor:
             if not said or said[-1].values.status is not snapshot.values.status:
                 said.append(snapshot)
             del said[:-STATUSES_KEPT]
-        self._wake()
+        self.wake()
 
     def set_site_limit(self, limit_kw: float) -> None:
         """Commanded AC limit of the whole station, kW; lowers what the config allows. Any thread."""
@@ -228,11 +231,34 @@ class DemandProcessor:
         """A person has looked: clear what latches, as far as the station proves to be safe. Any thread."""
         self._do(self._reset)
 
-    def open_safe_door(self, reason: str) -> None:
-        """Switch everything off in order and keep it off; `door_shut` tells when. A second call does nothing more."""
+    def open_safe_door(self, reason: str, failed: bool = True) -> None:
+        """Switch everything off in order and keep it off; `door_shut` tells when. A second call does nothing more.
+
+        `failed`: something of ours is broken, which is told as a fault; False: asked to stop. Any thread.
+        """
         with self._lock:
-            self._door_reason = self._door_reason or reason
-        self._wake()
+            if self._door_reason is None:
+                self._door_reason, self._failed = reason, failed
+        self.wake()
+
+    def watched(self, now_s: float) -> None:
+        """MainThread looks after the other threads; once it has, it must go on. MainThread."""
+        self._watched_at_s = now_s
+
+    def passing(self, now_s: float, within_s: float) -> bool:
+        """The gate of the heartbeat let an edge through within `within_s`. Any thread."""
+        return now_s - self.gate.passed_at_s <= within_s
+
+    def note_fault(self, code: FaultCode, present: bool, detail: str = "") -> None:
+        """A fault of the station that another room has seen, or its end. Any thread."""
+
+        def command(now_s: float) -> None:
+            if present:
+                self.faults.raise_fault(code, "station", now_s, detail)
+            else:
+                self.faults.clear(code, "station", now_s)
+
+        self._do(command)
 
     def health(self) -> Health:
         with self._lock:
@@ -253,9 +279,10 @@ class DemandProcessor:
     def _do(self, command: Callable[[float], None]) -> None:
         with self._lock:
             self._commands.append(command)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Run the next step now. Any thread."""
         if self._worker is not None:
             self._worker.wake()
 
@@ -263,9 +290,9 @@ class DemandProcessor:
 
     def step(self, now_s: float) -> float:
         """One step of the station; returns the seconds until the next is wanted. Control thread."""
-        self._watch_stall(now_s)
+        beat = self._pass_gate(now_s)
         changed, commands, door_reason = self._take_in()
-        pause_s = min(STEP_S, self._contactors.step(now_s, self._may_beat(now_s)))
+        pause_s = min(STEP_S, self._contactors.step(now_s, beat))
         if now_s < self._look_due_s and not changed and not commands and door_reason is None and self._calm():
             return pause_s
         modules = self._modules.status(now_s)
@@ -292,19 +319,34 @@ class DemandProcessor:
             pause_s = min(pause_s, max(LEAST_PAUSE_S, due_s - now_s))
         return FOLLOW_UP_S if moved else pause_s
 
-    def _watch_stall(self, now_s: float) -> None:
-        """The loop stood still (swap, a frozen process): the coils may have dropped under load meanwhile."""
+    def _pass_gate(self, now_s: float) -> bool:
+        """True when the heartbeat line may have an edge in this step; a check that fails opens the safe door."""
         paused_s = 0.0 if self._stepped_at_s is None else now_s - self._stepped_at_s
         self._stepped_at_s = now_s
-        if not self._start.armed or paused_s <= self.stall_s or self._stalled:
-            return
-        self._stalled = True
-        self._modules.off_now(None, now_s)
-        self._contactors.open_all(now_s)
-        self.open_safe_door(f"the control loop stood still for {paused_s:.2f} s")
+        unwatched_s = 0.0 if self._watched_at_s is None else now_s - self._watched_at_s
+        failed_before = self.gate.failed
+        view = GateView(
+            armed=self._start.armed,
+            paused_s=paused_s,
+            unwatched_s=unwatched_s,
+            image_verified=self._contactors.image_verified,
+            in_door_s=None if self._door is None else self._door.age_s(now_s),
+        )
+        beat = self.gate.step(now_s, view)
+        failed = self.gate.failed
+        if failed is not None and failed_before is None:
+            self._answer_failed_check(failed, paused_s, now_s)
+        return beat
 
-    def _may_beat(self, now_s: float) -> bool:
-        return not self._stalled and (self._door is None or self._door.in_time(now_s))
+    def _answer_failed_check(self, failed: Check, paused_s: float, now_s: float) -> None:
+        if failed is Check.ON_TIME:  # the coils may have dropped under load: nothing is left to be done in order
+            self._modules.off_now(None, now_s)
+            self._contactors.open_all(now_s)
+            self.open_safe_door(f"{failed.words} for {paused_s:.2f} s")
+            return
+        if failed is Check.IMAGE:
+            self.faults.raise_fault(FaultCode.OUTPUT_UNVERIFIED, "station", now_s)
+        self.open_safe_door(failed.words)
 
     def _calm(self) -> bool:
         """Contacts and emergency stop are as they were when everything was last looked at."""
@@ -368,9 +410,6 @@ class DemandProcessor:
             return  # the pins are not set up yet
         if self._watch.step(now_s, can, self._contactors, modules, self._used, self._start.armed):
             self._modules.off_now(None, now_s)
-        if self._start.armed and self._contactors.image_verified is False:
-            self.faults.raise_fault(FaultCode.OUTPUT_UNVERIFIED, "station", now_s)
-            self.open_safe_door("the coil registers do not hold what was written")
         self._feed.contacts(self._contactors.states)
 
     def _link_missed(self, up: bool, now_s: float) -> bool:
@@ -417,15 +456,23 @@ class DemandProcessor:
         log.info("Reset by a person")
         self._watch.block = None
         self._contactors.restore_all()
-        self.faults.clear_by_person(now_s)
+        self.faults.clear_by_person(now_s, self._still_closed())
         self._resets += 1
         self._core.put("reset", self._resets)
+
+    def _still_closed(self) -> Callable[[str], bool]:
+        """Which crosspoints are not proven open: what is welded stays a fault, whoever resets."""
+        states = self._contactors.states
+        closed = {str(self._crosspoint(index)) for index, state in enumerate(states) if state not in PROVEN_OPEN}
+        return closed.__contains__
 
     def _walk_out(self, now_s: float, modules: Sequence[ModuleStatus], reason: str) -> float:
         """The safe door, step by step."""
         if self._door is None:
             self._door = SafeDoor(self._settings.safety, now_s)
             log.info("Safe door: %s. Everything is switched off", reason)
+            if self._failed:
+                self.faults.raise_fault(FaultCode.CONTROL_FAILED, "station", now_s, reason)
         if self.door_shut.is_set():
             return STEP_S
         self._modules.apply((OFF_ORDER,) * self._module_count, now_s)
@@ -566,10 +613,11 @@ class DemandProcessor:
         """Faults to the log, the report to others, health and what is kept to whoever asks."""
         self._tell_due_s = now_s + TELL_S
         self._end_moments(now_s)
-        for news in self.faults.take_news():
+        fault_news = self.faults.take_news()
+        for news in fault_news:
             level = _LOG_LEVELS[news.severity] if news.active else logging.INFO
             log.log(level, "%s %s %s: %s", "Fault" if news.active else "Ended:", news.code, news.id, news.text)
-        report = self._make_report(now_s, modules)
+        report = self._make_report(now_s, modules, fault_news)
         self._tell_others(report)
         health = self._make_health(now_s, modules, report)
         kept = (self._site_commanded_kw, self._pool.hours)
@@ -582,7 +630,9 @@ class DemandProcessor:
                 del self._moments[(code, where)]
                 self.faults.clear(code, where, now_s)
 
-    def _make_report(self, now_s: float, modules: Sequence[ModuleStatus]) -> StationReport:
+    def _make_report(
+        self, now_s: float, modules: Sequence[ModuleStatus], news: Sequence[FaultReport]
+    ) -> StationReport:
         guns: tuple[GunReport, ...] = ()
         if self._decision is not None:
             results = self._decision.allocation.guns
@@ -594,6 +644,7 @@ class DemandProcessor:
             site_limit_kw=self._site_limit_kw(now_s),
             modules_available=sum(self._pool.usable(status) for status in modules),
             faults=self.faults.active,
+            news=tuple(news),
         )
 
     def _report_gun(self, result: GunResult, now_s: float, modules: Sequence[ModuleStatus]) -> GunReport:

@@ -1,4 +1,4 @@
-"""Job: one log, one format, one queue; the recorded inputs of the decisions go the same way.
+"""Job: one log, one format, one queue; the recorded inputs of the decisions and the faults go the same way.
 
 Thread: `log` alone touches the files and the console; every other thread only puts into the queue and goes on.
 Lock: one, to count what was dropped. Units: bytes and s.
@@ -33,6 +33,8 @@ MAX_MESSAGE_LENGTH = 8_000
 TELL_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
 KEPT_INPUT_FILES = 14
+#: faults.log: a fault costs about 600 bytes with start and end, so this holds thousands, and one older file is kept.
+FAULTS_MAX_BYTES = 2_000_000
 #: These talk a lot below WARNING: python-can alone writes about 289 bytes for each frame it sends.
 NOISY_LOGGERS = ("can", "paho", "amqtt", "transitions", "asyncio")
 
@@ -229,6 +231,11 @@ class _InputFiles:
             path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _FaultLine:
+    text: str
+
+
 @dataclass(slots=True)
 class _Turn:
     """What one turn of the writer took from the queue, ready to be written."""
@@ -236,7 +243,11 @@ class _Turn:
     console: list[str]
     file: list[str]
     inputs: list[str]
+    faults: list[str]
     waiting: list[threading.Event]
+
+
+_Item = logging.LogRecord | str | _FaultLine | threading.Event
 
 
 class LogSystem:
@@ -250,13 +261,14 @@ class LogSystem:
         now_s: Callable[[], float],
         utc_now: Callable[[], datetime],
     ) -> None:
-        self._queue: queue.SimpleQueue[logging.LogRecord | str | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._console_level = logging.getLevelNamesMapping()[settings.console_level]
         self._file_level = logging.getLevelNamesMapping()[settings.file_level]
         self._stream = stream
         self._file = _RotatingFile(folder / settings.file, settings.max_bytes, settings.backup_count)
         self._file.head = self._rollover_head
         self._inputs = _InputFiles(folder, utc_now)
+        self._faults = _RotatingFile(folder / "faults.log", FAULTS_MAX_BYTES, 1)
         self._now_s = now_s
         self._formats = ConsoleFormat(), FileFormat()
         self._rollover_lines: tuple[str, ...] = ()
@@ -281,6 +293,11 @@ class LogSystem:
                 self._inputs_dropped += 1
         else:
             self._queue.put(line)
+
+    def record_fault(self, line: str) -> None:
+        """Append one line to faults.log. Any thread; never waits; the log has the same fault if the queue is full."""
+        if self._queue.qsize() < MAX_WAITING and not self._stopping.is_set():
+            self._queue.put(_FaultLine(line))
 
     def set_rollover_lines(self, lines: Iterable[str]) -> None:
         """These lines (the configuration in force) stand at the top of each new file. Any thread."""
@@ -334,7 +351,7 @@ class LogSystem:
 
     def _run(self) -> None:
         while not (self._stopping.is_set() and self._queue.empty()):
-            turn = _Turn([], [], [], [])
+            turn = _Turn([], [], [], [], [])
             try:
                 self._take(turn)
                 self._tell_drops(turn)
@@ -346,6 +363,7 @@ class LogSystem:
                 done.set()
         self._file.close()
         self._inputs.close()
+        self._faults.close()
 
     def _take(self, turn: _Turn) -> None:
         """All that waits, up to a batch; waits up to 1 s for the first."""
@@ -356,11 +374,13 @@ class LogSystem:
         except queue.Empty:
             pass
 
-    def _sort_in(self, item: logging.LogRecord | str | threading.Event, turn: _Turn) -> None:
+    def _sort_in(self, item: _Item, turn: _Turn) -> None:
         if isinstance(item, threading.Event):
             turn.waiting.append(item)
         elif isinstance(item, str):
             turn.inputs.append(escape(item) + "\n")
+        elif isinstance(item, _FaultLine):
+            turn.faults.append(escape(item.text) + "\n")
         else:
             self._format(item, turn)
 
@@ -391,6 +411,8 @@ class LogSystem:
     def _write(self, turn: _Turn) -> None:
         if turn.inputs:
             self._write_inputs(turn.inputs)
+        if turn.faults:
+            self._write_faults(turn.faults)
         if turn.file:
             self._write_file(turn.file)
         if turn.console:
@@ -406,6 +428,12 @@ class LogSystem:
         except OSError as error:
             self._inputs_lost += len(lines)
             self._inputs_retry_at_s = self._disk_failed("inputs", error)
+
+    def _write_faults(self, lines: list[str]) -> None:
+        try:
+            self._faults.write(_encode(lines))
+        except OSError as error:
+            self._disk_failed("faults.log", error)
 
     def _write_file(self, lines: list[str]) -> None:
         if self._now_s() < self._file_retry_at_s:

@@ -30,7 +30,8 @@ from logger_config import LogSystem, start_logging
 from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler, load_client_id
 from planning.drive import DriveLimits
-from planning.model import StationReport, StationState
+from planning.faults import FaultBook, FaultCode
+from planning.model import FaultReport, StationReport, StationState
 from planning.payload import Rejection
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reconnect import Version
@@ -38,6 +39,7 @@ from planning.reports import Reports
 from planning.settings import Settings, VoltageRange
 from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
+from service import Service
 from worker import Clock, ClockWatch, SystemClock, Worker
 
 if TYPE_CHECKING:
@@ -54,6 +56,14 @@ DOOR_LOOK_S = 0.05
 #: The control thread steps every 50 ms at the slowest and CAN threads every 100 ms; three missed periods are too many.
 CONTROL_LATE_S = 0.3
 CAN_LATE_S = 0.3
+#: The last OFF may hang in a CAN driver that hangs; it gets so long.
+BY_HAND_S = 0.2
+#: A broker that is gone so long is a fault; a reconnect takes 1 s at the least.
+BROKER_PATIENCE_S = 5.0
+#: A disk that failed is told until it has worked for so long.
+DISK_STANDS_S = 30.0
+#: status.json is due every second; a disk that took longer than this for it stalls.
+DISK_STALLS_S = 3.0
 
 
 # --- building ----------------------------------------------------------------------------------------------------
@@ -130,6 +140,8 @@ class Station:
         general = settings.general
         self.failures: list[tuple[str, BaseException]] = []
         self._settings, self._clock, self._speed = settings, clock, speed
+        self._logs = logs
+        self._unwritten = 0
         self._reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
         self._renew = threading.Event()
         self.modules = PowerModuleController(
@@ -155,32 +167,51 @@ class Station:
             version=mqtt_version,
         )
         self._control: Worker | None = None
+        self._house = _House(self)
+        gate = self.core.demand.gate  # its times are those of the clock on the wall
+        gate.stall_s, gate.unwatched_s = gate.stall_s * speed, gate.unwatched_s * speed
+        self.contactors.on_emergency_edge = self.core.demand.wake
 
     def start(self) -> None:
         self.modules.start()
         self._control = self.core.demand.start(self._clock, self._failed)
         self.mqtt.start()
 
-    def fault(self) -> str | None:
-        """What makes the safe door necessary; None: all threads live and are on time."""
+    def watch(self, now_s: float, disk_stalls: bool) -> str | None:
+        """What makes the safe door necessary; None: all threads live and are on time. MainThread, every 0.1 s."""
+        self.core.demand.watched(now_s)
+        self._house.step(now_s, disk_stalls)
+        return self._fault(now_s)
+
+    @property
+    def passing(self) -> bool:
+        """The gate of the heartbeat lets edges through just now."""
+        return self.core.demand.passing(self._clock.now_s(), CONTROL_LATE_S * self._speed)
+
+    def _fault(self, now_s: float) -> str | None:
         if self.failures:
             name, error = self.failures[0]
             return f"thread {name} ended: {type(error).__name__}: {error}"
         assert self._control is not None
-        late_s = (self._clock.now_s() - self._control.last_step_s) / self._speed
+        late_s = (now_s - self._control.last_step_s) / self._speed
         if late_s > CONTROL_LATE_S:
             return f"thread control is late by {late_s:.2f} s"
-        late_s = self.modules.late_s(self._clock.now_s()) / self._speed
+        late_s = self.modules.late_s(now_s) / self._speed
         if late_s > CAN_LATE_S:
             return f"a CAN thread is late by {late_s:.2f} s"
         return None if self.mqtt.alive else "thread mqtt-out has ended"
 
-    def stop(self, reason: str) -> None:
-        """The safe door, then the rest of the rooms; safe_door_s at the longest for what is electrical."""
+    def stop(self, reason: str, failed: bool) -> None:
+        """The safe door, then the rest of the rooms; safe_door_s at the longest for what is electrical.
+
+        `failed`: something of ours is broken, which is told as a fault.
+        """
         self._off()
-        self.core.demand.open_safe_door(reason)
+        self.core.demand.open_safe_door(reason, failed)
         if not self._door_shut_in_time():
             self._force_door()
+            if failed:
+                self._tell_failure(reason)
         if self._control is not None:
             self._control.stop(0.5)
         self.mqtt.stop(0.8, self._reports.last_will())
@@ -188,9 +219,27 @@ class Station:
 
     def _off(self) -> None:
         """OFF to all modules before any contactor moves, whichever of our threads still lives."""
-        self.modules.off_now(None, self._clock.now_s())
-        if not self.modules.sender_alive:
-            self.modules.off_by_hand()
+        now_s = self._clock.now_s()
+        self.modules.off_now(None, now_s)
+        if self.modules.sends(now_s, CAN_LATE_S * self._speed):
+            return
+        sent = threading.Event()
+        by_hand = Worker("off-by-hand", lambda _: self._by_hand(sent), self._clock)
+        by_hand.start()
+        sent.wait(BY_HAND_S)
+        by_hand.stop(0.0)
+
+    def _by_hand(self, sent: threading.Event) -> float:
+        self.modules.off_by_hand()
+        sent.set()
+        return BY_HAND_S
+
+    def _tell_failure(self, reason: str) -> None:
+        """The control thread, which tells of faults, is what failed."""
+        book = FaultBook()
+        book.raise_fault(FaultCode.CONTROL_FAILED, "station", self._clock.now_s(), reason)
+        for news in book.take_news():
+            self._tell_fault(news)
 
     def _door_shut_in_time(self) -> bool:
         """False when the control thread died or did not walk through the door within safe_door_s."""
@@ -209,6 +258,13 @@ class Station:
         pause = threading.Event()
         self._clock.wait(pause, self._settings.safety.emergency_open_s)
         self.contactors.shut_down(self._clock.now_s())
+
+    @property
+    def sentence(self) -> str:
+        """The station in one line, for `systemctl status`."""
+        health = self.core.demand.health()
+        closed, heard = health.contactors_closed, health.modules_heard
+        return f"{health.state.value}, {closed} contactors closed, {heard} modules heard"
 
     def status(self) -> dict[str, Any]:
         """The content of status.json but for the process itself."""
@@ -230,12 +286,54 @@ class Station:
             self._reports.renew()
         for message in self._reports.step(self._clock.now_s(), self._clock.wall_s(), report):
             self.mqtt.publish(message)
+        for news in report.news:
+            self._logs.record_fault(self._reports.fault_line(news, self._clock.now_s(), self._clock.wall_s()))
 
     def _tell_rejected(self, rejection: Rejection) -> None:
         self.mqtt.publish(self._reports.rejected(rejection, self._clock.wall_s()))
 
+    def _tell_fault(self, news: FaultReport) -> None:
+        now_s, wall_s = self._clock.now_s(), self._clock.wall_s()
+        self.mqtt.publish(self._reports.fault(news, wall_s))
+        self._logs.record_fault(self._reports.fault_line(news, now_s, wall_s))
+
     def _failed(self, thread: str, error: BaseException) -> None:
         self.failures.append((thread, error))
+
+    @property
+    def disk_failures(self) -> int:
+        return self._logs.stats.disk_failures + self._unwritten
+
+    def disk_failed(self) -> None:
+        """status.json could not be written. Thread `status` alone."""
+        self._unwritten += 1
+
+
+class _House:
+    """What the rooms around the control path have seen, told as faults of the station. MainThread."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._told: dict[FaultCode, bool] = {}
+        self._connected_at_s: float | None = None
+        self._disk_failures = 0
+        self._disk_failed_at_s = float("-inf")
+
+    def step(self, now_s: float, disk_stalls: bool) -> None:
+        mqtt = self._station.mqtt
+        if mqtt.connected or self._connected_at_s is None:
+            self._connected_at_s = now_s
+        failures = self._station.disk_failures
+        if failures > self._disk_failures or disk_stalls:
+            self._disk_failures, self._disk_failed_at_s = failures, now_s
+        self._note(FaultCode.BROKER_LOST, now_s - self._connected_at_s > BROKER_PATIENCE_S)
+        self._note(FaultCode.CLIENT_ID_TAKEN, mqtt.client_id_taken(now_s))
+        self._note(FaultCode.DISK_FAILED, now_s - self._disk_failed_at_s < DISK_STANDS_S)
+
+    def _note(self, code: FaultCode, present: bool) -> None:
+        if present is not self._told.get(code, False):
+            self._told[code] = present
+            self._station.core.demand.note_fault(code, present)
 
 
 # --- files beside config.ini -------------------------------------------------------------------------------------
@@ -252,14 +350,16 @@ def take_lock(folder: Path) -> TextIO | None:
     return lock
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace a small file in one go; a disk that does not work is no reason to stop."""
+def write_json(path: Path, content: dict[str, Any]) -> bool:
+    """Replace a small file in one go. False: the disk does not work, which is no reason to stop."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
         temporary.write_text(json.dumps(content))
         temporary.replace(path)
     except OSError as error:
         log.debug("%s cannot be written: %s", path.name, error)
+        return False
+    return True
 
 
 def read_kept(path: Path) -> tuple[float | None, list[float]]:
@@ -283,30 +383,33 @@ def boot_id() -> str:
 
 
 class StatusFile:
-    """status.json every second, and station_state.json when what is kept has changed."""
+    """status.json every second, and station_state.json when what is kept has changed.
+
+    Thread `status`: a disk may stall for seconds, and nobody who watches over threads may wait for it.
+    """
 
     def __init__(self, station: Station, folder: Path, clock: Clock) -> None:
         self._station, self._folder, self._clock = station, folder, clock
         self._about = {"pid": os.getpid(), "boot_id": boot_id(), "version": VERSION}
-        self._due_s = float("-inf")
         self._kept: dict[str, object] | None = None
 
-    def step(self, now_s: float) -> None:
-        if now_s < self._due_s:
-            return
-        self._due_s = now_s + STATUS_S
+    def step(self, now_s: float) -> float:
+        """One turn; returns the seconds until the next."""
+        del now_s
         self.write()
+        return STATUS_S
 
     def write(self, ended: bool = False) -> None:
         """Both files now. `ended`: the last time, behind the safe door."""
         content = {"ts": round(self._clock.wall_s(), 3), **self._about, **self._station.status()}
         if ended:
             content["state"] = StationState.OFFLINE.value
-        write_json(self._folder / "status.json", content)
+        written = write_json(self._folder / "status.json", content)
         kept = self._station.core.demand.kept()
-        if kept != self._kept:
+        if kept != self._kept and write_json(self._folder / "station_state.json", kept):
             self._kept = kept
-            write_json(self._folder / "station_state.json", kept)
+        if not written:
+            self._station.disk_failed()
 
 
 # --- running -----------------------------------------------------------------------------------------------------
@@ -315,8 +418,11 @@ class StatusFile:
 class Supervisor:
     """Starts the threads and watches them until a signal comes or one of them fails."""
 
-    def __init__(self, station: Station, status: StatusFile, clock: Clock) -> None:
-        self._station, self._status, self._clock = station, status, clock
+    def __init__(self, station: Station, status: StatusFile, clock: Clock, service: Service) -> None:
+        self._station, self._status, self._clock, self._service = station, status, clock, service
+        # on the clock on the wall, whatever the speed of a simulation; its end ends nothing
+        self._wall = SystemClock()
+        self._writer = Worker("status", status.step, self._wall)
         self._asked = threading.Event()
         self._signal = ""
 
@@ -324,28 +430,43 @@ class Supervisor:
         """Start the station and watch it to its end. Returns the exit code. MainThread."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        fault = None
         try:
             self._station.start()
-            while not self._asked.wait(SUPERVISE_S) and fault is None:
-                self._status.step(self._clock.now_s())
-                fault = self._station.fault()
+            self._writer.start()
+            self._service.ready()
+            fault = self._watch()
         except Exception as error:  # whatever it is: nothing stays on without a supervisor
             log.exception("The supervisor failed")
             fault = f"the supervisor failed: {type(error).__name__}: {error}"
-        if fault is None:
-            self._station.stop(f"{self._signal} received")
-            self._status.write(ended=True)
-            return EXIT_STOPPED
         return self._end(fault)
 
-    def _end(self, fault: str) -> int:
+    def _watch(self) -> str | None:
+        """Until asked to stop (None) or something fails (what)."""
+        while not self._asked.wait(SUPERVISE_S):
+            stalls = self._wall.now_s() - self._writer.last_step_s > DISK_STALLS_S
+            fault = self._station.watch(self._clock.now_s(), stalls)
+            if fault is not None:
+                return fault
+            if self._station.passing:
+                self._service.alive(self._station.sentence)
+        return None
+
+    def _end(self, fault: str | None) -> int:
+        reason = f"{self._signal} received" if fault is None else fault
         refused = any(isinstance(error, GpioError) for _, error in self._station.failures)
-        if not self._station.failures:  # else the thread itself has said why it ended
+        self._service.stopping(reason)
+        if fault is not None and not self._station.failures:  # else the thread itself has said why it ended
             log.error("Stopping: %s", fault)
-        self._station.stop(fault)
-        self._status.write(ended=True)
+        self._station.stop(reason, failed=fault is not None)
+        self._write_last_status()
+        if fault is None:
+            return EXIT_STOPPED
         return EXIT_CONFIG if refused else EXIT_SAFE_DOOR
+
+    def _write_last_status(self) -> None:
+        """Unless the disk hangs: the writer itself is stuck in it then."""
+        if self._writer.stop(STATUS_S):
+            self._status.write(ended=True)
 
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number).name
@@ -435,7 +556,7 @@ def _run(
         desk.start()
         for line in desk.greeting():
             log.info("%s", line)
-    return Supervisor(station, StatusFile(station, settings.folder, clock), clock).run()
+    return Supervisor(station, StatusFile(station, settings.folder, clock), clock, Service()).run()
 
 
 # --- check -------------------------------------------------------------------------------------------------------

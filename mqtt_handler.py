@@ -480,6 +480,10 @@ class MqttHandler:
         """True while `mqtt-out` lives: it replaces a paho thread that ended. Any thread."""
         return self._worker.alive
 
+    def client_id_taken(self, now_s: float) -> bool:
+        """True while another client with our id pushes us out again and again. Any thread."""
+        return self._reconnect.identity_conflict(now_s)
+
     @property
     def stats(self) -> MqttStats:
         """Counters for the log and the page. Any thread."""

@@ -267,6 +267,8 @@ class PowerModuleController:
                 rejected=self._rejected,
                 foreign=self.strangers.frames,
                 second_controller=self.strangers.second_controller(now_s),
+                bus_offs=self.strangers.bus_offs,
+                crowded=self.strangers.crowd(now_s),
             )
 
     def details(self) -> tuple[dict[str, float], ...]:
@@ -698,9 +700,9 @@ class PowerModuleController:
         if bus is self._bus:
             self._link_failure = reason
 
-    @property
-    def sender_alive(self) -> bool:
-        return self._tx.alive
+    def sends(self, now_s: float, late_s: float) -> bool:
+        """can-tx lives and does not hang in the driver. Any thread."""
+        return self._tx.alive and now_s - self._tx.last_step_s <= late_s
 
     def off_by_hand(self) -> None:
         """OFF to all, three times, on the caller's thread: for main.py when can-tx is dead. Never raises."""

@@ -77,6 +77,8 @@ class Strangers:
         #: error frames by class; frames by an address of our make that config.ini does not have
         self.errors: Counter[str] = Counter()
         self.unconfigured: Counter[int] = Counter()
+        #: times that our controller chip switched itself off
+        self.bus_offs = 0
         self._notebook = notebook
         self._load = LoadMeter(bitrate)
         self._second_controller_s = -math.inf
@@ -85,6 +87,10 @@ class Strangers:
     def second_controller(self, now_s: float) -> bool:
         """True for a minute after somebody else sent a request of our kind."""
         return now_s - self._second_controller_s < SECOND_CONTROLLER_S
+
+    def crowd(self, now_s: float) -> bool:
+        """Strangers fill the bus."""
+        return self._load.pct(now_s)[0] > FOREIGN_LOAD_PCT
 
     def request(self, now_s: float) -> None:
         """A request of our own kind that we did not send."""
@@ -111,6 +117,7 @@ class Strangers:
         self.errors.update(names)
         if "bus off" not in names:
             return
+        self.bus_offs += 1
         self._bus_off_s = [at_s for at_s in self._bus_off_s if now_s - at_s < REMIND_S] + [now_s]
         if len(self._bus_off_s) == BUS_OFFS:
             text = "The CAN bus went off three times in a minute; look at the cable and at both terminations"
@@ -119,5 +126,5 @@ class Strangers:
     def _count(self, now_s: float) -> None:
         self.frames += 1
         self._load.add(now_s)
-        if self._load.pct(now_s)[0] > FOREIGN_LOAD_PCT:
+        if self.crowd(now_s):
             self._notebook.complain("strangers", "Strangers use more than 60 % of the CAN bus", now_s)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from planning.model import OFF_ORDER, ModuleOrder, ModuleStatus
+from planning.module_trust import Lasting
 from planning.sharing import Sharing
 
 #: rule 7.8: again after this pause, and not more often than this in a session
@@ -42,6 +43,8 @@ OWN_READING_S = 30.0
 #: rule 7.7: measured against the highest set-point of this window, twice at least this far apart
 OVER_WINDOW_S = 3.0
 OVER_APART_S = 1.0
+#: A voltage above the set-point is believed at the second reading; they come every 0.5 s.
+OVER_VOLTAGE_APART_S = 0.3
 
 
 class Phase(Enum):
@@ -100,8 +103,8 @@ class Drive:
         self.orders: dict[int, ModuleOrder] = {}
         #: modules that were told ON and did not come: for the caller to take out; cleared by the caller
         self.no_start: set[int] = set()
-        #: measured above the set-points for too long (rule 7.7); cleared by new_status()
-        self.over_limit = False
+        #: measured above the set-points for too long, in current (rule 7.7) or in voltage; cleared by new_status()
+        self.over_limit = self.over_voltage = False
         self._leader = 0
         self._search_v = 0.0
         self._set_v = 0.0
@@ -119,8 +122,9 @@ class Drive:
         self._no_loads = 0
         self._no_load_until_s = 0.0
         self._on_since_s: dict[int, float] = {}
-        self._set_history: deque[tuple[float, float, float]] = deque()
+        self._set_history: deque[tuple[float, float, float]] = deque()  # (when, A of all, V)
         self._over_since_s: float | None = None
+        self._over_voltage: dict[int, Lasting] = {}
 
     # --- what others read -----------------------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class Drive:
         """The device told a new status: a car that took nothing is asked again."""
         self._no_loads = 0
         self._no_load_until_s = 0.0
-        self.over_limit = False
+        self.over_limit = self.over_voltage = False
 
     def end_session(self) -> None:
         """The car has gone: what was learnt of its battery is forgotten."""
@@ -195,6 +199,7 @@ class Drive:
         self._match(now_s, given)
         self._watch_start(now_s, given)
         self._watch_over_limit(now_s, given)
+        self._watch_over_voltage(given)
         self._stepped_at_s = now_s
         return self.orders
 
@@ -406,7 +411,7 @@ class Drive:
 
     def _remember_set(self, now_s: float) -> None:
         total_a = self._sharing.total_a
-        self._set_history.append((now_s, total_a, total_a * self._set_v / 1000.0))
+        self._set_history.append((now_s, total_a, self._set_v))
         while self._set_history and now_s - self._set_history[0][0] > OVER_WINDOW_S:
             self._set_history.popleft()
 
@@ -429,3 +434,18 @@ class Drive:
             self._over_since_s = now_s
         elif now_s - self._over_since_s >= OVER_APART_S:
             self.over_limit = True
+
+    def _watch_over_voltage(self, given: DriveInput) -> None:
+        """A module gives more than it was set to by more than voltage_margin, in two readings."""
+        if self.phase is not Phase.RUN or not self._set_history:
+            self._over_voltage.clear()
+            return
+        highest_v = max(volts for _, _, volts in self._set_history)
+        for module, status in given.members.items():
+            lasting = self._over_voltage.setdefault(module, Lasting())
+            volts, at_s = status.voltage_v, status.voltage_at_s
+            if volts is None or at_s is None:
+                continue
+            over = bool(status.on) and volts > highest_v + self._limits.voltage_margin_v
+            if lasting.holds(over, at_s, OVER_VOLTAGE_APART_S):
+                self.over_voltage = True

@@ -1,14 +1,22 @@
 """Job: the catalogue of faults: what can be wrong, how bad it is, what clears it, and what the person on site shall do.
 
 Thread: any one at a time (FaultBook belongs to the control thread). Lock: none. Units: s.
+
+A fault is told three times with the same words: in the log (`Fault CODE ID: sentence`, `Ended: ...`), on MQTT
+(`vesec/station/fault/central`), and in faults.log beside config.ini with its start and its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import Enum
 
 from planning.model import FaultReport, Scope, Severity
+
+#: So many ended faults are kept for whoever looks on; faults.log has them all.
+ENDED_KEPT = 200
 
 
 class Latch(Enum):
@@ -46,6 +54,14 @@ class FaultCode(Enum):
         Severity.WARNING, Scope.STATION, Latch.CONDITION,
         "Frames could not be put on the CAN bus. Check the bus for a short or a missing end resistor.",
     )
+    CAN_BUS_OFF = (
+        Severity.ERROR, Scope.STATION, Latch.CONDITION,
+        "The CAN controller switched itself off after too many errors. Look at the cable and at both 120 ohm ends.",
+    )
+    CAN_STRANGERS = (
+        Severity.WARNING, Scope.STATION, Latch.CONDITION,
+        "Frames that are not of our modules fill more than 60 % of the CAN bus. Find out what else hangs on it.",
+    )
     SECOND_CONTROLLER = (
         Severity.CRITICAL, Scope.STATION, Latch.PERSON,
         "Another controller commands the modules on this CAN bus. Disconnect it, then reset.",
@@ -73,6 +89,18 @@ class FaultCode(Enum):
     MODULE_OFF_NOT_CONFIRMED = (
         Severity.ERROR, Scope.MODULE, Latch.CONDITION,
         "The module did not confirm OFF in time; its contactor opens all the same. Check its CAN plug.",
+    )
+    MODULE_READINGS_FROZEN = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "The readings of the module stand still although it was set anew. It is not used until they move again.",
+    )
+    MODULE_DISOBEYS = (
+        Severity.ERROR, Scope.MODULE, Latch.PERSON,
+        "The module does not follow its set-points. It is not used; check its type, then reset.",
+    )
+    MODULE_IMPLAUSIBLE = (
+        Severity.ERROR, Scope.MODULE, Latch.PERSON,
+        "The module tells values that cannot be. It is not used; check its type and protocol, then reset.",
     )
     MATCH_TIMEOUT = (
         Severity.WARNING, Scope.MODULE, Latch.CONDITION,
@@ -114,6 +142,14 @@ class FaultCode(Enum):
         Severity.CRITICAL, Scope.GUN, Latch.NEW_STATUS,
         "The modules deliver more than they were told. The gun was stopped; check the type of the modules.",
     )
+    GUN_OVER_VOLTAGE = (
+        Severity.CRITICAL, Scope.GUN, Latch.NEW_STATUS,
+        "A module gives more voltage than it was told. The gun was stopped; check the type of the modules.",
+    )
+    GUN_BUS_CHARGED = (
+        Severity.ERROR, Scope.GUN, Latch.CONDITION,
+        "The bus bar is told above 60 V although no module feeds it. Do not touch it; check bleeder and dispenser.",
+    )
     GUN_SILENT = (
         Severity.WARNING, Scope.GUN, Latch.CONDITION,
         "The dispenser has not repeated its values in time. Its demand went to 0; check its network.",
@@ -125,6 +161,22 @@ class FaultCode(Enum):
     GUN_LOCKED_WELD = (
         Severity.ERROR, Scope.GUN, Latch.PERSON,
         "A welded contactor keeps this gun joined to a module. The gun is locked after its session.",
+    )
+    BROKER_LOST = (
+        Severity.WARNING, Scope.STATION, Latch.CONDITION,
+        "There is no connection to the MQTT broker: no gun can ask for power. Check network and broker.",
+    )
+    CLIENT_ID_TAKEN = (
+        Severity.ERROR, Scope.STATION, Latch.CONDITION,
+        "Another client uses the MQTT client_id of this station. Give each station its own [MQTT] client_id.",
+    )
+    DISK_FAILED = (
+        Severity.WARNING, Scope.STATION, Latch.CONDITION,
+        "Log, status or recorded inputs cannot be written. Look at the disk: full, read-only or worn out.",
+    )
+    CONTROL_FAILED = (
+        Severity.CRITICAL, Scope.STATION, Latch.CONDITION,
+        "The controller found itself at fault, switched everything off and ends; the service starts it anew.",
     )
 
     @property
@@ -155,6 +207,10 @@ def markdown_lines() -> Iterator[str]:
     yield "Written by `python -m planning.faults`; a test holds it to the code. critical: someone must come now. error:"
     yield "someone must come. warning: degraded, heals itself."
     yield ""
+    yield "Each is told in the log (`Fault CODE ID: sentence`, `Ended: CODE ID: sentence`), on MQTT"
+    yield "(`vesec/station/fault/central`) and in faults.log beside config.ini, one JSON line at its start, one at its"
+    yield "end."
+    yield ""
     yield "| code | severity | where | ends | what it means, what to do |"
     yield "| --- | --- | --- | --- | --- |"
     for code in FaultCode:
@@ -169,6 +225,7 @@ class FaultBook:
         # by place first: a healthy place costs one look-up, and every place is looked at in every step
         self._active: dict[str, dict[FaultCode, FaultReport]] = {}
         self._news: list[FaultReport] = []
+        self._ended: deque[FaultReport] = deque(maxlen=ENDED_KEPT)
 
     def raise_fault(self, code: FaultCode, where: str, now_s: float, detail: str = "") -> bool:
         """Raise a fault; True when it is new. `where`: m3, g1m3, g2, station. `detail`: figures for the person."""
@@ -189,9 +246,9 @@ class FaultBook:
         report = standing.pop(code)
         if not standing:
             del self._active[where]
-        self._news.append(
-            FaultReport(report.code, report.severity, report.scope, report.id, False, report.text, report.since_s)
-        )
+        ended = replace(report, active=False, ended_s=now_s)
+        self._news.append(ended)
+        self._ended.append(ended)
         return True
 
     def set(self, code: FaultCode, where: str, present: bool, now_s: float) -> bool:
@@ -200,11 +257,11 @@ class FaultBook:
             return self.raise_fault(code, where, now_s)
         return where in self._active and self.clear(code, where, now_s)
 
-    def clear_by_person(self, now_s: float) -> None:
-        """End all that only a person may end."""
+    def clear_by_person(self, now_s: float, remains: Callable[[str], bool]) -> None:
+        """End all that only a person may end, but for places of which `remains` says that the cause is still there."""
         standing = [(code, where) for where, codes in self._active.items() for code in codes]
         for code, where in standing:
-            if code.latch is Latch.PERSON:
+            if code.latch is Latch.PERSON and not remains(where):
                 self.clear(code, where, now_s)
 
     def stands(self, code: FaultCode, where: str) -> bool:
@@ -217,6 +274,11 @@ class FaultBook:
             return ()
         reports = [report for codes in self._active.values() for report in codes.values()]
         return tuple(sorted(reports, key=lambda report: report.since_s))
+
+    @property
+    def ended(self) -> tuple[FaultReport, ...]:
+        """The last that ended, with start and end, oldest first."""
+        return tuple(self._ended)
 
     def take_news(self) -> list[FaultReport]:
         """What was raised or cleared since the last call, in order."""

@@ -90,6 +90,8 @@ class Feed:
         emergency = self._watch.emergency or control.emergency
         seats = decision.by_gun.get(gun, ()) if decision is not None else ()
         control.fault_answered()
+        charged = not seats and control.charged_bus_v(now_s, self._safety.dead_voltage_v) is not None
+        self._faults.set(FaultCode.GUN_BUS_CHARGED, control.name, charged, now_s)
         told_v, steady_v = control.told_bus_v(now_s), control.told_steady_v(now_s)
         if not seats and told_v is None:
             # nothing of this gun can change but by what its device says: an idle gun costs one comparison
@@ -124,16 +126,17 @@ class Feed:
         """Why this gun may get nothing, as a code; '' when it may."""
         drive, watch = control.drive, self._watch
         no_load = drive.no_load_waiting(now_s)
-        fault = control.emergency and not drive.over_limit and not control.unplugged_live
+        fault = control.emergency and not (drive.over_limit or drive.over_voltage or control.unplugged_live)
         where = control.name
         self._faults.set(FaultCode.GUN_FAULT, where, fault, now_s)
         self._faults.set(FaultCode.GUN_OVER_LIMIT, where, drive.over_limit, now_s)
+        self._faults.set(FaultCode.GUN_OVER_VOLTAGE, where, drive.over_voltage, now_s)
         self._faults.set(FaultCode.GUN_UNPLUGGED_LIVE, where, control.unplugged_live, now_s)
         self._faults.set(FaultCode.GUN_NO_LOAD, where, no_load, now_s)
         self._faults.set(FaultCode.GUN_LOCKED_WELD, where, self._core.locked(control.gun), now_s)
         if watch.block is not None:
             return watch.block.name
-        if drive.over_limit:
+        if drive.over_limit or drive.over_voltage:
             return ReasonCode.OVER_POWER.name
         if control.emergency or watch.emergency:
             return ReasonCode.FAULT.name

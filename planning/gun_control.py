@@ -15,6 +15,7 @@ from planning.settings import Settings
 TOLD_FRESH_S = 10.0
 #: Two told voltages this far apart in time and this close in volts show a bus that something holds up; a bleeder
 #: takes a bus from 1000 V to 60 V within 5 s.
+BLEEDER_S = 5.0
 STEADY_APART_S = 2.0
 STEADY_WITHIN_V = 5.0
 #: Rule 7.2/7.8: a car that is not charging yet gets no more than this (cable check, precharge).
@@ -119,6 +120,13 @@ class GunControl:
             return None
         return self.values.bus_voltage_v
 
+    def charged_bus_v(self, now_s: float, dead_voltage_v: float) -> float | None:
+        """Told above dead_voltage although we have not fed the bus for longer than its bleeder needs; else None."""
+        told_v, told_at_s = self.told_bus_v(now_s), self._bus_told_at_s
+        if told_v is None or told_at_s is None or told_v < dead_voltage_v:
+            return None
+        return told_v if told_at_s - self._driven_at_s > BLEEDER_S else None
+
     def told_steady_v(self, now_s: float) -> float | None:
         """Told twice, seconds apart, the same: a bus that a car holds up, not one that its bleeder empties."""
         newest_v, last, before = self.told_bus_v(now_s), self._told, self._told_before
@@ -151,7 +159,7 @@ class GunControl:
     def emergency(self) -> bool:
         """The emergency order stands for this gun alone."""
         faulted = self._fault_told or self.values.status is VehicleStatus.FAULT
-        return faulted or self.unplugged_live or self.drive.over_limit
+        return faulted or self.unplugged_live or self.drive.over_limit or self.drive.over_voltage
 
     def fault_answered(self) -> None:
         """The emergency order for a fault that was told has been given; it may end when the status has."""

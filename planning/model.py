@@ -162,6 +162,8 @@ class CanStatus:
     rejected: int = 0  # error, remote, 11-bit, FD and malformed frames
     foreign: int = 0  # frames that are no answer of a configured module
     second_controller: bool = False  # our own kind of request seen from somebody else
+    bus_offs: int = 0  # times that the controller chip switched itself off
+    crowded: bool = False  # strangers fill the bus
 
 
 # --- crosspoints --------------------------------------------------------------------------------------------------
@@ -247,6 +249,7 @@ class FaultReport:
     active: bool
     text: str
     since_s: float
+    ended_s: float | None = None  # None: it still stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +274,7 @@ class StationReport:
     site_limit_kw: float | None
     modules_available: int
     faults: tuple[FaultReport, ...]  # the active ones
+    news: tuple[FaultReport, ...] = ()  # faults that were raised or ended since the last report, in order
 
 
 class StationCommands(Protocol):

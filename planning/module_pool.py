@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from planning.faults import FaultBook, FaultCode
 from planning.model import ModuleState, ModuleStatus
+from planning.module_trust import ModuleTrust
 
 #: A module that did not start is left alone for so long before it is tried again.
 NO_START_PAUSE_S = 60.0
@@ -32,9 +33,12 @@ _USABLE = (ModuleState.OFF, ModuleState.ON)
 class ModulePool:
     """Keeps what the readings alone do not say: pauses, resets seen, commands, hours."""
 
-    def __init__(self, module_count: int, capacity_kw: float, module_a: float, faults: FaultBook) -> None:
+    def __init__(
+        self, module_count: int, capacity_kw: float, module_a: float, trust: ModuleTrust, faults: FaultBook
+    ) -> None:
         self._capacity_kw = capacity_kw
         self._module_a = module_a
+        self._trust = trust
         self._faults = faults
         self._enabled = [True] * module_count
         self._hours = [0.0] * module_count
@@ -63,6 +67,7 @@ class ModulePool:
 
     def look(self, modules: Sequence[ModuleStatus], now_s: float) -> None:
         """Take new readings: hours, resets, faults."""
+        self._trust.look(modules, now_s)
         elapsed_h = 0.0 if self._looked_at_s is None else (now_s - self._looked_at_s) / 3600.0
         self._looked_at_s = now_s
         for index, status in enumerate(modules):
@@ -93,7 +98,8 @@ class ModulePool:
         """New things may be planned on it."""
         module = status.module
         free = module not in self._requalify and module not in self._paused_until_s
-        return free and self._enabled[module - 1] and status.state in _USABLE
+        sound = status.state in _USABLE and not self._trust.doubted(module)
+        return free and self._enabled[module - 1] and sound
 
     def available_kw(self, status: ModuleStatus, bus_v: float | None) -> int:
         """Whole kW that it can give at this bus voltage (unknown: its capacity); 0: nothing new on it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
@@ -32,6 +32,9 @@ REFUSAL_CLEARS_S = 60.0
 #: Readings that do not move at all for so long, while the set-points did, come from a stuck sensor.
 FROZEN_S = 60.0
 FROZEN_MOVE = 10.0  # V or A
+#: So many values that cannot be, within so long, are no broken frames any more: wrong make, wrong scale.
+IMPOSSIBLE_TIMES = 4
+IMPOSSIBLE_WITHIN_S = 5.0
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -102,6 +105,8 @@ class ModuleView:
         self._moved_v = 0.0  # where the set-points were when the readings last moved
         self._moved_a = 0.0
         self._power_doubts = 0
+        self._impossible_s: deque[float] = deque(maxlen=IMPOSSIBLE_TIMES)
+        self._frozen = False
         self._changed = True
         self._was_silent = False
         self._status = ModuleStatus(module, ModuleState.UNHEARD)
@@ -198,7 +203,7 @@ class ModuleView:
 
     def take_voltage(self, voltage_v: float, now_s: float, asked_at_s: float) -> None:
         if not 0.0 <= voltage_v <= self._limits.max_v * IMPLAUSIBLE_VOLTAGE:
-            self.counts[Doubt.IMPLAUSIBLE] += 1
+            self._impossible(now_s)
             return
         if self._voltage.take(voltage_v, now_s, asked_at_s):
             self._moved_v, self._moved_a = self.set_voltage_v, self.set_current_a
@@ -206,7 +211,7 @@ class ModuleView:
 
     def take_current(self, current_a: float, now_s: float, asked_at_s: float) -> None:
         if not 0.0 <= current_a <= self._limits.max_a * IMPLAUSIBLE_CURRENT:
-            self.counts[Doubt.IMPLAUSIBLE] += 1
+            self._impossible(now_s)
             return
         if self._current.take(current_a, now_s, asked_at_s):
             self._moved_v, self._moved_a = self.set_voltage_v, self.set_current_a
@@ -221,6 +226,11 @@ class ModuleView:
             self.counts[Doubt.IMPLAUSIBLE] += 1
             return
         self._available_a = available_a
+        self._changed = True
+
+    def _impossible(self, now_s: float) -> None:
+        self.counts[Doubt.IMPLAUSIBLE] += 1
+        self._impossible_s.append(now_s)
         self._changed = True
 
     def _judge_power(self, current_a: float) -> None:
@@ -393,13 +403,19 @@ class ModuleView:
             names.append("off_but_delivers")
         if self._power_doubts >= 2:
             names.append("power_above_nameplate")
-        if self.on and self._frozen(now_s):
+        if len(self._impossible_s) == IMPOSSIBLE_TIMES and now_s - self._impossible_s[0] < IMPOSSIBLE_WITHIN_S:
+            names.append("readings_impossible")
+        if self._stands_still(now_s):
             names.append("readings_frozen")
         return tuple(names)
 
-    def _frozen(self, now_s: float) -> bool:
+    def _stands_still(self, now_s: float) -> bool:
+        """Once found it lasts until the readings move, also when the module was switched off for it."""
+        still_s = now_s - max(self._voltage.moved_at_s, self._current.moved_at_s)
         moved = max(abs(self.set_voltage_v - self._moved_v), abs(self.set_current_a - self._moved_a)) > FROZEN_MOVE
-        return moved and now_s - max(self._voltage.moved_at_s, self._current.moved_at_s) > FROZEN_S
+        found = bool(self.on) and moved and still_s > FROZEN_S
+        self._frozen = found or (self._frozen and still_s > FROZEN_S)
+        return self._frozen
 
     def _note(self, level: int, text: str) -> None:
         self._notebook.note(level, f"Module {self.module} {text}")

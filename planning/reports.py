@@ -73,12 +73,11 @@ class Reports:
         self._device_of = {gun: (name, n) for name, guns in devices.items() for n, gun in enumerate(guns, start=1)}
         self._guns = {gun: _Topic() for gun in range(1, gun_count + 1)}
         self._station = _Topic()
-        self._told_faults: dict[tuple[str, str], FaultReport] = {}
         self._due_at_s = 0.0
 
     def step(self, now_s: float, wall_s: float, report: StationReport) -> list[OutMessage]:
         """The messages due at `now_s`: fault changes first, then the guns', then the station's."""
-        messages = self._fault_changes(wall_s, report.faults)
+        messages = [self.fault(fault, wall_s) for fault in report.news]
         waits_s = [self._gun_step(now_s, wall_s, gun, messages) for gun in report.guns]
         waits_s.append(self._station_step(now_s, wall_s, report, messages))
         self._due_at_s = now_s + min(waits_s)
@@ -160,17 +159,17 @@ class Reports:
 
     # --- faults ---------------------------------------------------------------------------------------------------
 
-    def _fault_changes(self, wall_s: float, faults: tuple[FaultReport, ...]) -> list[OutMessage]:
-        active = {(fault.code, fault.id): fault for fault in faults if fault.active}
-        cleared = [fault for key, fault in self._told_faults.items() if key not in active]
-        raised = [fault for key, fault in active.items() if key not in self._told_faults]
-        self._told_faults = active
-        changes = [(fault, False) for fault in cleared] + [(fault, True) for fault in raised]
-        return [self._fault(wall_s, fault, is_active) for fault, is_active in changes]
-
-    def _fault(self, wall_s: float, fault: FaultReport, is_active: bool) -> OutMessage:
-        content = {"ts": _stamp(wall_s), **_fault_facts(fault), "active": is_active, "text": fault.text}
+    def fault(self, fault: FaultReport, wall_s: float) -> OutMessage:
+        """What is told when a fault was raised or has ended. Any thread."""
+        content = {"ts": _stamp(wall_s), **_fault_facts(fault), "active": fault.active, "text": fault.text}
         return OutMessage(f"{self._root}/station/fault/central", _json(content), qos=1)
+
+
+    def fault_line(self, fault: FaultReport, now_s: float, wall_s: float) -> str:
+        """The line of faults.log: start and, once it is over, end, in Unix seconds. Any thread."""
+        ended = None if fault.ended_s is None else _stamp(wall_s - now_s + fault.ended_s)
+        since = {"start": _stamp(wall_s - now_s + fault.since_s), "end": ended}
+        return _json({**since, **_fault_facts(fault), "text": fault.text}).decode()
 
 
 def status_topic(topic_root: str) -> str:

@@ -17,6 +17,9 @@ from planning.reasons import ReasonCode
 FEEDBACK_PATIENCE_S = 0.5
 #: Frames that were lost on the way out are alarmed until none was lost for so long.
 SENDING_PATIENCE_S = 10.0
+#: A CAN controller that switched itself off is alarmed for so long; what strangers do, until they were quiet so long.
+BUS_OFF_STANDS_S = 60.0
+CROWD_PATIENCE_S = 10.0
 SILENT = (ModuleState.SILENT, ModuleState.UNHEARD)
 
 
@@ -30,7 +33,8 @@ class Watch:
         self.can_fault_since_s: float | None = None
         self._faults = faults
         self._feedback_bad_since_s: float | None = None
-        self._send_failures = 0
+        self._send_failures = self._bus_offs = 0
+        self._bus_off_at_s = self._crowded_at_s = float("-inf")
         self._send_failed_at_s = float("-inf")
 
     @property
@@ -55,6 +59,7 @@ class Watch:
         stop |= self._watch_feedback(contactors.feedback_valid, now_s)
         self._watch_can(modules, used, armed, now_s)
         self._watch_sending(can.send_failures, now_s)
+        self._watch_bus(can, now_s)
         return stop
 
     def armed(self) -> None:
@@ -94,6 +99,15 @@ class Watch:
             self._send_failures, self._send_failed_at_s = failures, now_s
         failing = now_s - self._send_failed_at_s < SENDING_PATIENCE_S
         self._faults.set(FaultCode.CAN_SEND_FAILED, "station", failing, now_s)
+
+    def _watch_bus(self, can: CanStatus, now_s: float) -> None:
+        if can.bus_offs > self._bus_offs:
+            self._bus_offs, self._bus_off_at_s = can.bus_offs, now_s
+        if can.crowded:
+            self._crowded_at_s = now_s
+        bus_off, crowded = now_s - self._bus_off_at_s < BUS_OFF_STANDS_S, now_s - self._crowded_at_s < CROWD_PATIENCE_S
+        self._faults.set(FaultCode.CAN_BUS_OFF, "station", bus_off, now_s)
+        self._faults.set(FaultCode.CAN_STRANGERS, "station", crowded, now_s)
 
     def _watch_can(
         self, modules: Sequence[ModuleStatus], used: Collection[int], armed: bool, now_s: float

@@ -1,6 +1,7 @@
 """Job: the cabinet's wires as a small memory-mapped file between a controller process and a plant process.
 
-Thread: one on each side. Lock: none: every fact is one aligned 8-byte word that only one side writes, and a word is
+Thread: one on each side, and `gpio-edges` on the controller's, which only reads. Lock: none: every fact is one aligned
+8-byte word that only one side writes, and a word is
 read and written whole, so no image is ever seen half old and half new. Units: ns (monotonic), BCM pin numbers.
 
 The file outlives the controller: killed without a chance to clean up, it leaves its outputs as they were, as a Pi does.
@@ -11,8 +12,9 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from planning.settings import Gpio, GpioDriver
@@ -42,6 +44,7 @@ _PINS = (
     "readback_pin",
 )
 _NO_PIN = 255
+EDGE_LOOK_S = 0.002
 # Written by the controller.
 _WORD_OUTPUTS = 16  # bits 0-55: latched image; bit 63: output enable is low
 _WORD_HEARTBEAT_EDGES = 17
@@ -166,10 +169,14 @@ class ControllerSide:
 
 
 class SharedGpio(SimulatedGpio):
-    """SimulatedGpio whose far end is another process. Edges of inputs are not delivered: the plant cannot call us."""
+    """SimulatedGpio whose far end is another process.
+
+    A plant cannot interrupt us, so a thread stands for the kernel's interrupt: it looks at the pin every 2 ms.
+    """
 
     def __init__(self, side: ControllerSide, now_s: Callable[[], float] = time.monotonic) -> None:
         self._side = side
+        self._no_edges = threading.Event()
         super().__init__(side.pins(), now_s, side.gun_count, side.module_count)
         if self.output_chain is not None:
             self.output_chain.restore(*side.outputs())
@@ -177,6 +184,32 @@ class SharedGpio(SimulatedGpio):
     def setmode(self, mode: int) -> None:
         super().setmode(mode)
         self._side.claim()
+
+    def add_event_detect(
+        self, channel: int, edge: int, callback: Callable[[int], None] | None = None, bouncetime: int | None = None
+    ) -> None:
+        super().add_event_detect(channel, edge, callback, bouncetime)
+        if self._callbacks and channel == self._pins.emergency_stop_pin:
+            self._no_edges.clear()
+            threading.Thread(target=self._watch_edges, name="gpio-edges", daemon=True).start()
+
+    def remove_event_detect(self, channel: int) -> None:
+        super().remove_event_detect(channel)
+        self._no_edges.set()
+
+    def cleanup(self, channel: int | Iterable[int] | None = None) -> None:
+        super().cleanup(channel)
+        if not self._callbacks:
+            self._no_edges.set()
+
+    def _watch_edges(self) -> None:
+        pin, before = self._pins.emergency_stop_pin, self._read_emergency_stop()
+        while not self._no_edges.wait(EDGE_LOOK_S):
+            level = self._read_emergency_stop()
+            callback = self._callbacks.get(pin)
+            if before and not level and callback is not None:
+                callback(pin)
+            before = level
 
     def _read_feedback_inputs(self) -> int:
         return self._side.inputs()

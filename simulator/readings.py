@@ -6,7 +6,7 @@ hands over is what a controller on the wire would have read within the last mome
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from contactor_controller import PinDriver
@@ -70,7 +70,7 @@ class PlainDriver(PinDriver):
 class NoGpio:
     """Stands where the GPIO library is expected; PlainDriver touches no pin."""
 
-    BCM = IN = OUT = PUD_OFF = PUD_DOWN = PUD_UP = 0
+    BCM = IN = OUT = PUD_OFF = PUD_DOWN = PUD_UP = FALLING = 0
 
     def setmode(self, mode: int, /) -> None:
         raise NotImplementedError
@@ -85,6 +85,9 @@ class NoGpio:
         raise NotImplementedError
 
     def input(self, channel: int, /) -> int:
+        raise NotImplementedError
+
+    def add_event_detect(self, channel: int, edge: int, /, callback: Callable[[int], None]) -> None:
         raise NotImplementedError
 
     def cleanup(self) -> None:

@@ -119,6 +119,7 @@ class VirtualStation:
             self.contactors = ContactorController(
                 gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
             )
+            self.contactors.on_emergency_edge = self._run_control_now
             self.modules.open(0.0)
         else:
             self._cabinet = cabinet = PlainCabinet(self.plant)
@@ -132,7 +133,7 @@ class VirtualStation:
             lambda: False,
         )  # fmt: skip
         if self.level is Level.READINGS:
-            self.core.demand.stall_s = float("inf")  # steps are seconds apart here
+            self.core.demand.gate.stall_s = float("inf")  # steps are seconds apart here
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -217,6 +218,9 @@ class VirtualStation:
             self.forecourt.hear(message.topic, message.payload)
             if self.on_message is not None:
                 self.on_message(now_s, message)
+
+    def _run_control_now(self) -> None:
+        self._control_due_s = self.clock.time_s
 
     def _wake(self, _: GunSnapshot) -> None:
         self._control_due_s = self.clock.time_s

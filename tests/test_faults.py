@@ -39,7 +39,7 @@ def test_what_a_person_must_end_is_no_mere_warning(code: FaultCode) -> None:
 @cache
 def _named_in_the_code() -> frozenset[str]:
     """Every X of a FaultCode.X."""
-    places = [ROOT / "demand_processor.py", *(ROOT / "planning").glob("*.py")]
+    places = [ROOT / "main.py", ROOT / "demand_processor.py", *(ROOT / "planning").glob("*.py")]
     nodes = [node for path in places for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     attributes = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
     return frozenset(node.attr for node in attributes if ast.unparse(node.value) == "FaultCode")
@@ -92,7 +92,7 @@ def test_a_person_ends_what_only_a_person_may_end() -> None:
     book = FaultBook()
     for code in FaultCode:
         book.raise_fault(code, "station", 1.0)
-    book.clear_by_person(2.0)
+    book.clear_by_person(2.0, lambda _: False)
     left = {fault.code for fault in book.active}
     assert left == {code.name for code in FaultCode if code.latch is not Latch.PERSON}
 
@@ -101,3 +101,21 @@ def test_a_condition_raises_and_clears() -> None:
     book = FaultBook()
     changes = [book.set(FaultCode.CAN_LINK_DOWN, "station", present, 1.0) for present in (False, True, True, False)]
     assert changes == [False, True, False, True]
+
+
+def test_what_a_person_cannot_mend_by_a_word_stays() -> None:
+    book = FaultBook()
+    for where in ("g1m1", "g2m2"):
+        book.raise_fault(FaultCode.CONTACTOR_WELDED, where, 1.0)
+    book.clear_by_person(2.0, lambda where: where == "g2m2")
+    assert [fault.id for fault in book.active] == ["g2m2"]
+
+
+def test_an_ended_fault_is_kept_with_its_start_and_its_end() -> None:
+    book = FaultBook()
+    book.raise_fault(FaultCode.GUN_FAULT, "g1", 1.0)
+    assert book.ended == ()
+    book.clear(FaultCode.GUN_FAULT, "g1", 4.0)
+    (ended,) = book.ended
+    assert (ended.code, ended.since_s, ended.ended_s, ended.active) == ("GUN_FAULT", 1.0, 4.0, False)
+    assert book.take_news()[-1] == ended

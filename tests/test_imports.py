@@ -19,7 +19,7 @@ ROOMS = (
     "contactor_controller", "config_manager", "logger_config", "deploy",
 )  # fmt: skip
 PACKAGES = ("planning", "protocols", "simulator", "monitoring")
-OURS = {*ROOMS, *PACKAGES, "worker", "tests", "bench"}
+OURS = {*ROOMS, *PACKAGES, "worker", "service", "tests", "bench"}
 #: libraries that mean a wire, a socket or a thread
 WIRES = {"can", "paho", "amqtt", "RPi", "git", "socket", "threading", "asyncio", "selectors", "multiprocessing"}
 
@@ -35,9 +35,10 @@ ROOM_IMPORTS: dict[str, set[str]] = {
     "logger_config": {"planning", "threading"},
     "deploy": {"git", "socket", "threading"},
     "worker": {"threading"},
+    "service": {"socket"},
 }
 #: main.py builds everything; the simulator and what looks on only inside functions.
-MAIN_AT_THE_TOP = {"planning", "protocols", "worker", "can", "threading", *ROOMS} - {"deploy", "main"}
+MAIN_AT_THE_TOP = {"planning", "protocols", "worker", "service", "can", "threading", *ROOMS} - {"deploy", "main"}
 MAIN_INSIDE_FUNCTIONS = {"simulator", "monitoring"}
 #: Packages: what of ours each may import. Wires only where named.
 PACKAGE_IMPORTS: dict[str, set[str]] = {

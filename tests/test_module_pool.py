@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from planning.faults import FaultBook, FaultCode
 from planning.model import ModuleState, ModuleStatus
 from planning.module_pool import NO_START_PAUSE_S, ModulePool
+from planning.module_trust import ModuleTrust
+from planning.settings import Safety
 
 OFF = ModuleStatus(1, ModuleState.OFF, on=False)
 ON = replace(OFF, state=ModuleState.ON, on=True, available_a=133.0)
@@ -22,7 +24,7 @@ ON = replace(OFF, state=ModuleState.ON, on=True, available_a=133.0)
 
 def make() -> tuple[ModulePool, FaultBook]:
     book = FaultBook()
-    return ModulePool(1, 40.0, 133.0, book), book
+    return ModulePool(1, 40.0, 133.0, ModuleTrust(1, Safety(), book), book), book
 
 
 @pytest.mark.parametrize("state", ModuleState)

@@ -673,7 +673,7 @@ def test_the_failure_of_a_replaced_bus_leaves_the_new_one_alone(one: Bench) -> N
 
 def test_off_goes_to_all_three_times_without_a_living_sender(one: Bench) -> None:
     running(one)
-    assert not one.controller.sender_alive
+    assert not one.controller.sends(one.now_s, 0.3)
     start_s = one.now_s
     one.controller.off_by_hand()
     one.run(0.05)

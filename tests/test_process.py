@@ -266,7 +266,7 @@ def test_asked_to_stop_at_full_power_it_unloads_first_and_ends_in_order(station:
     ended_in_order(station, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("broken", ["main.StatusFile.step", "main.MqttHandler.start"])
+@pytest.mark.parametrize("broken", ["main.Station.watch", "main.MqttHandler.start"])
 def test_asked_to_stop_or_not_a_failure_of_the_main_thread_goes_through_the_safe_door(
     plant: Plant, tmp_path: Path, broken: str
 ) -> None:

@@ -72,25 +72,32 @@ def test_the_station_status_reads_as_promised(reports: Reports) -> None:
     }
 
 
-def test_each_fault_is_told_once_when_raised_and_once_when_cleared(reports: Reports) -> None:
-    def faults(now_s: float, *active: FaultReport) -> list[Any]:
-        messages = reports.step(now_s, WALL_S, replace(STATION, faults=active))
-        told = [message for message in messages if message.topic == "vesec/station/fault/central"]
-        assert all(message.qos == 1 and not message.retain for message in told)
-        return [content(message) for message in told]
+def test_each_fault_is_told_when_raised_and_when_ended_even_within_one_report(reports: Reports) -> None:
+    def told(now_s: float, *news: FaultReport) -> list[Any]:
+        messages = reports.step(now_s, WALL_S, replace(STATION, news=news))
+        found = [message for message in messages if message.topic == "vesec/station/fault/central"]
+        assert all(message.qos == 1 and not message.retain for message in found)
+        return [content(message) for message in found]
 
     raised = {
         "ts": 1_800_000_000.123, "code": "MODULE_SILENT", "severity": "warning", "scope": "module", "id": "m3",
         "active": True, "text": "Module 3 does not answer",
     }  # fmt: skip
-    assert faults(0.0) == []
-    assert faults(0.1, SILENT) == [raised]
-    assert faults(0.2, SILENT, replace(SILENT, active=False, id="m4")) == []
-    assert faults(0.3, SILENT, WELDED)[0]["id"] == "g1m3"
-    assert faults(0.4, WELDED) == [{**raised, "active": False}]
+    assert told(0.0) == []
+    assert told(0.1, SILENT) == [raised]
+    ended = replace(SILENT, active=False, ended_s=0.2)
+    assert told(0.2, ended, SILENT) == [{**raised, "active": False}, raised]
     reports.renew()
-    assert faults(0.5, WELDED) == []
-    assert faults(0.6, WELDED, SILENT) == [raised]
+    assert told(0.5) == []
+
+
+def test_the_line_of_a_fault_has_its_start_and_its_end_on_the_wall_clock(reports: Reports) -> None:
+    standing = json.loads(reports.fault_line(replace(SILENT, since_s=40.0), 100.0, WALL_S))
+    assert (standing["start"], standing["end"], standing["code"], standing["id"]) == (
+        round(WALL_S - 60.0, 3), None, "MODULE_SILENT", "m3",
+    )  # fmt: skip
+    ended = json.loads(reports.fault_line(replace(SILENT, since_s=40.0, ended_s=95.0), 100.0, WALL_S))
+    assert (ended["start"], ended["end"]) == (standing["start"], round(WALL_S - 5.0, 3))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Thread: the test's. Lock: none. Units: s, A.
 from __future__ import annotations
 
 from planning.model import Crosspoint, ModuleState, ModuleStatus
-from planning.safe_door import HEARTBEAT_S, SafeDoor
+from planning.safe_door import SafeDoor
 from planning.settings import Safety
 
 NOW = 500.0
@@ -42,9 +42,3 @@ def test_it_is_done_in_time_whatever_is_proven() -> None:
     door = SafeDoor(Safety(), NOW)
     assert not door.step(NOW + 2.6, BOTH, [], False).done
     assert door.step(NOW + 2.71, BOTH, [], False).done
-
-
-def test_the_heartbeat_ends_after_a_second_and_a_half() -> None:
-    door = SafeDoor(Safety(), NOW)
-    assert door.in_time(NOW + HEARTBEAT_S)
-    assert not door.in_time(NOW + HEARTBEAT_S + 0.01)
