@@ -304,6 +304,7 @@ class DemandProcessor:
             command(now_s)
         self._look_after_station(now_s, modules)
         self._feed.step(now_s, modules, self._decision, self._site_budget_kw(now_s))
+        self._stop_welded(now_s)
         moved = self._decide(now_s, modules)
         if moved:
             self._tell(now_s, modules)  # what falls is told before the set-points fall
@@ -524,10 +525,17 @@ class DemandProcessor:
             self._tell_story(self._decision)
         return True
 
+    def _stop_welded(self, now_s: float) -> None:
+        """The emergency order of a gun reaches modules too whose contactor cannot be opened any more."""
+        for gun in self._feed.take_stopped():
+            welded = tuple(module for module, stage in self._seats_of(gun) if stage is Stage.WELDED)
+            if welded:
+                self._modules.off_now(welded, now_s)
+
     def _on_event(self, event: SequenceEvent, modules: Sequence[ModuleStatus], now_s: float) -> None:
         crosspoint = Crosspoint(event.gun, event.module)
         log.debug("%s: %s -> %s", crosspoint, event.before.words, event.after.words)
-        if event.after is Stage.BREAK:
+        if event.after is Stage.BREAK or event.fault is FaultCode.CONTACTOR_CLOSED_ALONE:
             self._modules.off_now((event.module,), now_s)
         if event.after is Stage.LOST:
             self._feed.lost_a[event.module] = facts.counted_a(modules[event.module - 1])

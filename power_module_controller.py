@@ -533,6 +533,9 @@ class PowerModuleController:
         if wish.flush:
             self._queue.flush(slot.number)
         if wish.off:
+            if wish.zero:
+                setpoint = slot.make.encode_setpoint(slot.address, slot.view.set_voltage_v, 0.0)
+                self._put(slot, Priority.OFF, _Kind.SET, [frame for frame in setpoint if frame.current_a is not None])
             self._put(slot, Priority.OFF, _Kind.OFF, slot.off_frames)
         elif not slot.drive.stopped:
             self._plan_setpoints(slot, order, wish)

@@ -259,13 +259,15 @@ class DecisionCore:
         status = VehicleStatus[str(self._inputs[f"g{gun}s"])]
         asking = status in _ASKING
         demand_kw = self.number(f"g{gun}d") if asking else 0.0
-        precharge = asking and demand_kw == 0.0 and self.number(f"g{gun}p") > 0
         limits = [
-            (demand_kw, TargetBound.DEMAND),
             (self._settings.power_limits.gun_max_power_kw[gun], TargetBound.GUN_LIMIT),
             (self.number(f"g{gun}c"), TargetBound.COMMAND_LIMIT),
             (self.number(f"g{gun}e"), TargetBound.CURRENT_LIMIT),
         ]
+        most_kw = min(kw for kw, _ in limits if kw >= 0)
+        # a gun that may have nothing is not precharged either
+        precharge = asking and demand_kw == 0.0 and self.number(f"g{gun}p") > 0 and most_kw > 0
+        limits.insert(0, (demand_kw, TargetBound.DEMAND))
         target_kw, reason = min(((kw, why) for kw, why in limits if kw >= 0), key=lambda limit: limit[0])
         memory = self._remember(gun, demand_kw > 0 or precharge, now_ms)
         soc_pct = self.number(f"g{gun}o")
@@ -316,7 +318,7 @@ class DecisionCore:
             hours=self.number(f"m{module}h"),
             guns_allowed=allowed,
             pinned_gun=seat.gun if welded else None,
-            busy_until_ready=seat.stage not in (Stage.FREE, Stage.SERVE),
+            busy_until_ready=seat.stage not in (Stage.FREE, Stage.SERVE, Stage.WELDED),
         )
 
     # --- switching ------------------------------------------------------------------------------------------------

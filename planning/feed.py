@@ -11,7 +11,7 @@ from planning import facts
 from planning.decision import Decision, DecisionCore
 from planning.faults import FaultBook, FaultCode
 from planning.gun_control import GunControl
-from planning.model import ContactState, GunValues, ModuleStatus
+from planning.model import ContactState, GunValues, ModuleState, ModuleStatus
 from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
 from planning.reasons import ReasonCode
@@ -45,6 +45,8 @@ class Feed:
         self.bus_v: dict[int, float | None] = dict.fromkeys(controls)
         #: what a silent module must be assumed to give until its contactor is proven open, A
         self.lost_a: dict[int, float] = {}
+        self._stopped: set[int] = set()  # guns under the emergency order
+        self._begun: set[int] = set()
 
     def step(
         self, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None, site_budget_kw: float
@@ -53,6 +55,7 @@ class Feed:
         self._core.put("site", site_budget_kw)
         for gun, control in self._controls.items():
             self._feed_gun(gun, control, now_s, modules, decision)
+        self._count_silent_welds(modules)
         self._forget_lost()
         breaking = self._next_to_break(now_s, modules, decision)
         wants = decision.wants if decision is not None else (0,) * self._module_count
@@ -88,6 +91,7 @@ class Feed:
     ) -> None:
         block = self._block(control, now_s)
         emergency = self._watch.emergency or control.emergency
+        self._note_emergency(gun, emergency)
         seats = decision.by_gun.get(gun, ()) if decision is not None else ()
         control.fault_answered()
         charged = not seats and control.charged_bus_v(now_s, self._safety.dead_voltage_v) is not None
@@ -186,6 +190,27 @@ class Feed:
                 self._faults.raise_fault(FaultCode.MODULE_OFF_NOT_CONFIRMED, where, now_s)
         elif self._faults.stands(FaultCode.MODULE_OFF_NOT_CONFIRMED, where) and not facts.may_be_on(status):
             self._faults.clear(FaultCode.MODULE_OFF_NOT_CONFIRMED, where, now_s)
+
+    def _count_silent_welds(self, modules: Sequence[ModuleStatus]) -> None:
+        """A welded module cannot be parted from its gun: silent, it counts until it is heard again (rule 7.6)."""
+        for status, seat in zip(modules, self._core.sequencer.seats, strict=True):
+            if seat.stage is not Stage.WELDED:
+                continue
+            if status.state is not ModuleState.SILENT:
+                self.lost_a.pop(status.module, None)
+            elif status.module not in self.lost_a:
+                self.lost_a[status.module] = facts.counted_a(status)
+
+    def take_stopped(self) -> set[int]:
+        """Guns whose emergency order began since the last call."""
+        begun, self._begun = self._begun, set()
+        return begun
+
+    def _note_emergency(self, gun: int, emergency: bool) -> None:
+        if emergency and gun not in self._stopped:
+            self._begun.add(gun)
+        if emergency is not (gun in self._stopped):
+            self._stopped ^= {gun}
 
     def _forget_lost(self) -> None:
         seats = self._core.sequencer.seats

@@ -183,7 +183,10 @@ class GunControl:
     def drive_limits(self, target_kw: float, share_kw: float | None, now_s: float) -> tuple[float, float]:
         """(kW, A) that the gun may have now, at most."""
         if self.precharging:
-            return self._settings.general.module_power_capacity_kw, min(PRECHARGE_A, self.max_current_a)
+            settings, commanded_kw = self._settings, self.commanded_kw
+            most_kw = min(settings.general.module_power_capacity_kw, settings.power_limits.gun_max_power_kw[self.gun])
+            most_kw = most_kw if commanded_kw is None else min(most_kw, commanded_kw)
+            return most_kw, min(PRECHARGE_A, self.max_current_a)
         limit_kw = target_kw if share_kw is None else min(target_kw, share_kw)
         return limit_kw * self.ramp_down(now_s), self.max_current_a
 

@@ -58,6 +58,7 @@ class Wish:
 
     off: bool = False
     flush: bool = False  # throw away its waiting set-points
+    zero: bool = False  # current 0 goes before the OFF (rule 7.3); not in an emergency
     voltage: Change = Change.KEEP
     current: Change = Change.KEEP
     on: bool = False
@@ -164,6 +165,7 @@ class ModuleDrive:
         if self._phase is not _Phase.OFF:
             self._phase = _Phase.OFF
             self._off_first_sent_s = self._off_sent_s = None
+            wish.zero = not self._emergency
         proven = self._proven_off(view, now_s)
         wish.settled = proven and not order.on
         if proven:

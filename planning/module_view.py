@@ -107,6 +107,7 @@ class ModuleView:
         self._power_doubts = 0
         self._impossible_s: deque[float] = deque(maxlen=IMPOSSIBLE_TIMES)
         self._frozen = False
+        self._unmoved_since_s: float | None = None
         self._changed = True
         self._was_silent = False
         self._status = ModuleStatus(module, ModuleState.UNHEARD)
@@ -206,7 +207,7 @@ class ModuleView:
             self._impossible(now_s)
             return
         if self._voltage.take(voltage_v, now_s, asked_at_s):
-            self._moved_v, self._moved_a = self.set_voltage_v, self.set_current_a
+            self._readings_moved()
         self._changed = True
 
     def take_current(self, current_a: float, now_s: float, asked_at_s: float) -> None:
@@ -214,7 +215,7 @@ class ModuleView:
             self._impossible(now_s)
             return
         if self._current.take(current_a, now_s, asked_at_s):
-            self._moved_v, self._moved_a = self.set_voltage_v, self.set_current_a
+            self._readings_moved()
         self._changed = True
         if current_a >= CONDUCTS_A:
             self.may_be_on = True
@@ -411,11 +412,18 @@ class ModuleView:
 
     def _stands_still(self, now_s: float) -> bool:
         """Once found it lasts until the readings move, also when the module was switched off for it."""
-        still_s = now_s - max(self._voltage.moved_at_s, self._current.moved_at_s)
         moved = max(abs(self.set_voltage_v - self._moved_v), abs(self.set_current_a - self._moved_a)) > FROZEN_MOVE
-        found = bool(self.on) and moved and still_s > FROZEN_S
-        self._frozen = found or (self._frozen and still_s > FROZEN_S)
+        if not (moved and self.on):
+            self._unmoved_since_s = None
+        elif self._unmoved_since_s is None:
+            self._unmoved_since_s = now_s  # a module that rested has its readings from before
+        elif now_s - self._unmoved_since_s > FROZEN_S:
+            self._frozen = True
         return self._frozen
+
+    def _readings_moved(self) -> None:
+        self._moved_v, self._moved_a = self.set_voltage_v, self.set_current_a
+        self._unmoved_since_s, self._frozen = None, False
 
     def _note(self, level: int, text: str) -> None:
         self._notebook.note(level, f"Module {self.module} {text}")
@@ -424,7 +432,7 @@ class ModuleView:
 class _Measured:
     """The last two values of one quantity."""
 
-    __slots__ = ("asked_at_s", "at_s", "before", "before_at_s", "moved_at_s", "value")
+    __slots__ = ("asked_at_s", "at_s", "before", "before_at_s", "value")
 
     def __init__(self) -> None:
         self.value: float | None = None
@@ -432,13 +440,10 @@ class _Measured:
         self.asked_at_s: float | None = None
         self.before: float | None = None
         self.before_at_s: float | None = None
-        self.moved_at_s = 0.0
 
     def take(self, value: float, now_s: float, asked_at_s: float) -> bool:
         """True when it differs from the last one."""
         moved = value != self.value
         self.before, self.before_at_s = self.value, self.at_s
         self.value, self.at_s, self.asked_at_s = value, now_s, asked_at_s
-        if moved:
-            self.moved_at_s = now_s
         return moved

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 
 #: The rise is put on the wire in pieces of this length, so that ramps do not fill the bus: 9 modules x 2 frames x 2/s.
 RAMP_PIECE_S = 0.5
+#: Set-points run ahead of the current that flows by this long a piece of the ramp at most: a car that connects late, or
+#: that takes less than it may, must not meet all at once what nobody took so far. Readings are up to 0.75 s old.
+LEAD_S = 1.0
 #: One hand-over step between modules of a gun, as a share of the gun's current, and at least this many A.
 HAND_OVER_SHARE = 0.05
 HAND_OVER_MIN_A = 2.0
@@ -64,18 +67,22 @@ class Sharing:
         """The new set-points. `allowed_a`: what the gun may have now; `caps_a`: what each module can give now."""
         members = sorted(caps_a)
         self._set_a = {m: min(self._set_a.get(m, 0.0), caps_a[m]) for m in members}
-        self._ramp(now_s, min(allowed_a, sum(caps_a.values())))
+        most_a = sum(measured_a.values()) + LEAD_S * self._ramp_up_a_per_s
+        self._ramp(now_s, min(allowed_a, sum(caps_a.values())), most_a)
         self._fall()
         even = dict(zip(members, water_fill(self._total_a, [caps_a[m] for m in members]), strict=True))
         self._take_free(even)
         self._hand_over(now_s, even, measured_a)
         uneven = any(abs(a - even[m]) > EVEN_WITHIN_A for m, a in self._set_a.items())
-        arrived = self._total_a >= self._wanted_a - EVEN_WITHIN_A
+        arrived = self._total_a >= min(self._wanted_a, most_a) - EVEN_WITHIN_A
         self.settled = arrived and not (uneven and self._giving(even, measured_a))
         return self._set_a
 
-    def _ramp(self, now_s: float, allowed_a: float) -> None:
-        """The gun's current falls at once and rises 25 A/s, in pieces; a new wish starts with a piece at once."""
+    def _ramp(self, now_s: float, allowed_a: float, most_a: float) -> None:
+        """The gun's current falls at once and rises 25 A/s, in pieces; a new wish starts with a piece at once.
+
+        `most_a`: it does not rise above this, but what it has it keeps.
+        """
         if allowed_a <= self._total_a:
             self._total_a = allowed_a
         else:
@@ -83,7 +90,7 @@ class Sharing:
             fresh = abs(allowed_a - self._wanted_a) > 1.0
             if elapsed_s >= RAMP_PIECE_S or fresh:
                 rise_a = self._ramp_up_a_per_s * min(elapsed_s, RAMP_PIECE_S)
-                self._total_a = min(allowed_a, self._total_a + rise_a)
+                self._total_a = min(allowed_a, max(self._total_a, min(self._total_a + rise_a, most_a)))
                 self._raised_at_s = now_s
         self._wanted_a = allowed_a
 

@@ -319,3 +319,13 @@ def test_every_rule_repeats(tmp_path: Path, priority: Priority) -> None:
     station.run_to(250.0)
     assert station.plant.violations == []
     assert [decision.line() for decision in replay(config, station.records)] == lines
+
+
+@pytest.mark.parametrize("limited", ["command", "config"])
+def test_a_gun_that_may_have_nothing_is_not_precharged_either(tmp_path: Path, limited: str) -> None:
+    text = "[PowerLimits]\ngun1_max_power = 0\n" if limited == "config" else ""
+    run = Run(settings_at(tmp_path, text))
+    waiting = VehicleStatus.WAITING.name
+    allowed = run.step(g1s=waiting, g1p=1, g2s=waiting, g2p=1, g1c=0.0 if limited == "command" else -1.0)
+    assert allowed.allocation.guns[0].modules == ()
+    assert len(allowed.allocation.guns[1].modules) == 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from planning.faults import FaultCode
 from planning.model import Crosspoint
+from planning.reports import OutMessage
+from planning.transition import Stage
 from simulator.contacts import ContactFault
 from simulator.serve import FixedCars
 from simulator.virtual import Level, VirtualStation, settings_at
@@ -81,3 +85,68 @@ def test_the_next_car_does_not_get_the_voltage_of_the_last(station: VirtualStati
     station.publish("vesec/1/target_voltage/D1", "800")
     station.publish("vesec/1/vehicle_status/D1", "available")
     assert station.core.guns[1].snapshot().values.target_voltage_v is None
+
+
+def welded_in_charge(station: VirtualStation) -> None:
+    """The contactor of module 2 is found welded while gun 1 goes on with it and module 1."""
+    station.plant.break_contact(Crosspoint(1, 2), ContactFault.WELDED, station.clock.time_s)
+    station.publish("vesec/1/demand/D1", "30")
+    station.run_until(lambda: "CONTACTOR_WELDED g1m2" in faults(station), 15.0)
+    for module in range(3, 10):
+        station.core.demand.set_module_enabled(module, False)
+    station.publish("vesec/1/demand/D1", "75")
+    station.run_until(lambda: station.plant.guns[0].power_w > 70_000.0, 30.0)
+    decision = station.core.demand.decision
+    assert decision is not None and decision.seats[1][0] is Stage.WELDED
+
+
+def test_the_emergency_order_reaches_a_module_behind_a_welded_contactor(station: VirtualStation) -> None:
+    welded_in_charge(station)
+    station.wire.board(2).muted = True  # it neither echoes nor shows off
+    frames: list[float] = []
+    address = station.wire.board(2).address
+
+    def hear(at_s: float, can_id: int, data: bytes, ours: bool) -> None:
+        if ours and can_id >> 14 & 127 == address and data[1] == 4 and data[7] == 1:
+            frames.append(at_s)
+
+    station.bus._on_frame = hear
+    asked_s = station.clock.time_s
+    station.publish("vesec/1/vehicle_status/D1", "fault")
+    station.run_to(asked_s + 1.0)
+    assert frames[0] - asked_s < 0.02, "OFF at once"
+    assert len(frames) >= 9, f"and again each 100 ms until it shows off: {frames}"
+
+
+def test_a_welded_module_that_falls_silent_counts_with_what_it_gave(station: VirtualStation) -> None:
+    welded_in_charge(station)
+    gave_a = station.plant.modules[1].current_a
+    station.wire.board(2).deaf = True
+    station.run_to(station.clock.time_s + 6.0)
+    assert "MODULE_SILENT m2" in faults(station)
+    others = [status for status in station.modules.status(station.clock.time_s) if status.module != 2]
+    set_a = sum(status.set_current_a for status in others if status.set_on)
+    assert set_a <= 75_000.0 / 640.0 - gave_a + 2.0, "the others go down by what it may still give"
+    assert station.plant.guns[0].power_w <= 80_000.0
+
+
+def test_a_reset_does_not_end_the_fault_of_a_contactor_that_is_still_welded(station: VirtualStation) -> None:
+    welded_in_charge(station)
+    station.core.demand.reset()
+    station.run_to(station.clock.time_s + 1.0)
+    assert "CONTACTOR_WELDED g1m2" in faults(station)
+
+
+def test_a_fault_that_ends_within_one_report_is_told_all_the_same(station: VirtualStation) -> None:
+    told: list[bool] = []
+
+    def hear(_: float, message: OutMessage) -> None:
+        if message.topic.endswith("fault/central"):
+            told.append(json.loads(message.payload)["active"])
+
+    station.on_message = hear
+    now_s = station.clock.time_s
+    station.core.demand.faults.raise_fault(FaultCode.CAN_SEND_FAILED, "station", now_s)
+    station.core.demand.faults.clear(FaultCode.CAN_SEND_FAILED, "station", now_s)
+    station.run_to(now_s + 1.0)
+    assert told == [True, False]

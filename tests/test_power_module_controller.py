@@ -129,7 +129,10 @@ def test_nothing_of_a_module_leaves_after_its_off() -> None:
     start_s = bench.now_s
     bench.run(0.2)
     later = [f for f in bench.ours(start_s) if f.module and f.kind == 0 and f.command != 4]
-    assert len(later) <= 2, "only what the kernel had"
+    assert len([f for f in later if f.value != 0]) <= 2, "only what the kernel had"
+    for module in range(1, 10):
+        own = [f.command for f in later if f.module == module and f.value == 0]
+        assert own == [3], "its set-point goes to 0 once, before its OFF"
 
 
 def test_lower_does_not_wait_for_the_pace_of_raising(one: Bench) -> None:
@@ -163,8 +166,17 @@ def test_off_flushes_the_setpoints_of_its_module(one: Bench) -> None:
     start_s = one.now_s
     one.order(1, OFF_ORDER)
     one.run(1.0)
-    assert sets(one, start_s)[0] == (4, 1) and {command for command, _ in sets(one, start_s)} == {4}
+    assert sets(one, start_s)[:2] == [(3, 0), (4, 1)], "rule 7.3: set-point to 0, then OFF"
+    assert {command for command, _ in sets(one, start_s)[1:]} == {4}
     assert not one.status().set_on
+
+
+def test_an_emergency_order_is_off_without_any_set_point_before(one: Bench) -> None:
+    running(one)
+    start_s = one.now_s
+    one.controller.off_now((1,), one.now_s)
+    one.run(1.0)
+    assert {command for command, _ in sets(one, start_s)} == {4}
 
 
 def test_off_is_repeated_until_confirmed_then_kept_alive(one: Bench) -> None:

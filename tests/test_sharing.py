@@ -133,3 +133,19 @@ def test_free_current_goes_to_the_newcomer_first() -> None:
     gun.run(0.05, 140.0)
     assert gun.set_a[1] == CLOSE(CAP_A)
     assert gun.set_a[2] == CLOSE(RAMP * RAMP_PIECE_S)
+
+
+def test_set_points_wait_for_the_current_and_rise_with_it() -> None:
+    gun = Gun(1, 2)
+    gun.gives = {1: 0.0, 2: 0.0}
+    assert max(gun.run(20.0, 150.0)) == CLOSE(RAMP), "a car that connects late meets one second of the ramp"
+    assert gun.sharing.settled, "nothing more can happen until it takes something"
+    gun.gives = {}
+    assert gun.run(8.0, 150.0)[-1] == CLOSE(150.0)
+
+
+def test_what_the_gun_has_is_not_taken_back_when_the_car_takes_less() -> None:
+    gun = Gun(1, 2)
+    gun.run(10.0, 150.0)
+    gun.gives = {1: 5.0, 2: 5.0}
+    assert min(gun.run(5.0, 150.0)) == CLOSE(150.0)
