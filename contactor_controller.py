@@ -408,6 +408,8 @@ class ContactorController:
         bit = self._bit(crosspoint)
         if evidence.module.module != crosspoint.module:
             raise ValueError(f"Evidence about module {evidence.module.module} cannot close {crosspoint}")
+        if self._armed:
+            self._read(now_s)  # a contactor that closed by itself since the last look must not be overlooked
         refusal = judge_close(self._facts(crosspoint, bit, now_s), evidence, self._safety, now_s)
         if refusal is None:
             self._pickups_s.append(now_s)
@@ -501,7 +503,7 @@ class ContactorController:
         return ContactFacts(
             armed=self._armed,
             emergency_stop_healthy=self.emergency_stop_healthy,
-            feedback_valid=self._feedback_is_fresh(now_s),
+            feedback_valid=self._contacts.valid,
             in_service=not self._out_of_service & bit,
             others_open=not (possibly_closed | self._out_of_service) & others,
             proven_open=not possibly_closed & bit,

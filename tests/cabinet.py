@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from contactor_controller import ContactorController
+import contactor_controller
 from planning.model import CloseEvidence, CloseRefusal, Crosspoint, ModuleState, ModuleStatus
 from planning.settings import Gpio, GpioDriver, Safety
 from simulator.gpio_face import SimulatedGpio
@@ -66,7 +66,7 @@ class Cabinet:
         self.now_s = 100.0
         self.pins = Gpio() if pins is None else pins
         self.gpio = SimulatedGpio(self.pins, lambda: self.now_s, guns, modules, seed)
-        self.contactors = ContactorController(self.gpio, self.pins, SAFETY, guns, modules)
+        self.contactors = contactor_controller.ContactorController(self.gpio, self.pins, SAFETY, guns, modules)
         self.held_closed = 0
         self.held_open = 0
         self._coils: list[tuple[float, int]] = []
