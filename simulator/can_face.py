@@ -126,7 +126,14 @@ class WireBus(can.BusABC):
 
     def next_arrival_s(self) -> float:
         """When the next frame will be there; infinite when none is on its way (for loops in virtual time)."""
+        if self.cut or self.down:
+            return float("inf")
         return float("-inf") if self._injected else self._line.next_end_s()
+
+    def drop(self) -> None:
+        """Nobody listens: what was on its way is lost."""
+        self._line.clear()
+        self._injected.clear()
 
     def _check_up(self) -> None:
         if self.down:

@@ -41,6 +41,8 @@ HELP = """\
 weld|stick|reads_open|reads_closed|slam|repair g1m3   a contactor (stick: no longer closes; slam: closes by itself)
 mute|deaf|freeze|ignore_off|ignore_set|reboot|duplicate|heal m4   a module
 derate m4 20      it can give 20 A only
+overdo_v|overdo_a m4 1.3    it gives this multiple of the voltage or current that it is set to
+scale_v|scale_a m4 0.1      it tells this multiple of the voltage or current that it measures
 fail m4 [bits]    it switches off and shows these status bits (hexadecimal)
 battery g2 640    another battery voltage; battery g2 none: nothing connected
 estop press|release
@@ -107,6 +109,26 @@ def _derate(bench: Bench, words: Words, now_s: float) -> None:
     _board(bench, words).module.derate(float(words[1]))
 
 
+def _overdo_v(bench: Bench, words: Words, now_s: float) -> None:
+    del now_s
+    _board(bench, words).module.overdo(float(words[1]), 1.0)
+
+
+def _overdo_a(bench: Bench, words: Words, now_s: float) -> None:
+    del now_s
+    _board(bench, words).module.overdo(1.0, float(words[1]))
+
+
+def _scale_v(bench: Bench, words: Words, now_s: float) -> None:
+    del now_s
+    _board(bench, words).scale_v = float(words[1])
+
+
+def _scale_a(bench: Bench, words: Words, now_s: float) -> None:
+    del now_s
+    _board(bench, words).scale_a = float(words[1])
+
+
 def _fail(bench: Bench, words: Words, now_s: float) -> None:
     _board(bench, words).fail(int(words[1], 16) if len(words) > 1 else STATUS_SHORT_CIRCUIT, now_s)
 
@@ -151,6 +173,10 @@ _ACTIONS: dict[str, Action] = {
     "duplicate": lambda bench, words, now_s: _double(bench, words),
     "heal": lambda bench, words, now_s: _board(bench, words).heal(),
     "derate": _derate,
+    "overdo_v": _overdo_v,
+    "overdo_a": _overdo_a,
+    "scale_v": _scale_v,
+    "scale_a": _scale_a,
     "fail": _fail,
     "battery": _battery,
     "estop": _emergency_stop,

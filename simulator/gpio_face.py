@@ -173,6 +173,13 @@ class SimulatedGpio:
         if channel is None:
             self._mode = None
 
+    def forget_process(self) -> None:
+        """The process that used the pins was killed: they stay as they are driven, and nobody is called any more."""
+        self._callbacks.clear()
+        self._drive.clear()
+        self._sense.clear()
+        self._mode = None
+
     def add_event_detect(
         self, channel: int, edge: int, callback: Callable[[int], None] | None = None, bouncetime: int | None = None
     ) -> None:

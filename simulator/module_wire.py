@@ -72,6 +72,7 @@ class WireModule:
         self.silent_until_s = 0.0
         self.extra_status = 0
         self.frozen: tuple[float, float] | None = None  # V and I that it repeats for ever
+        self.scale_v = self.scale_a = 1.0  # what it tells, as a multiple of what it measures
         self.silence_level = 0
         self.mains_v = (400.3, 399.1, 401.8)
         self.reply_id = 0x0220_0000 | address << 14 | identity.id_bits()
@@ -95,9 +96,11 @@ class WireModule:
         self.extra_status = 0
         self.muted = self.deaf = False
         self.frozen = None
+        self.scale_v = self.scale_a = 1.0
         module.failed = False
         module.ignores_off = module.ignores_set_points = False
         module.derate(MAX_CURRENT_A)
+        module.overdo(1.0, 1.0)
 
     def freeze(self, now_s: float) -> None:
         """From now on every reading of V and I is the one of this moment."""
@@ -109,14 +112,14 @@ class WireModule:
         """Output voltage through its own meter."""
         if self.frozen is not None:
             return self.frozen[0]
-        return self.module.output_v(now_s) * self.module.gain_v
+        return self.module.output_v(now_s) * self.module.gain_v * self.scale_v
 
     def amps(self, now_s: float) -> float:
         """Output current through its own meter."""
         if self.frozen is not None:
             return self.frozen[1]
         del now_s
-        return self.module.current_a * self.module.gain_a
+        return self.module.current_a * self.module.gain_a * self.scale_a
 
     def able_amps(self, now_s: float) -> float:
         """The current that it could deliver now."""

@@ -66,6 +66,8 @@ class PowerModule:
         "set_v",
         "soft_start_s",
         "starts_at_s",
+        "wrong_a",
+        "wrong_v",
     )
 
     def __init__(
@@ -94,6 +96,7 @@ class PowerModule:
         self.enabled = True  # hardware enable; the emergency stop takes it away
         self.failed = False  # its own fault keeps it off
         self.ignores_off = self.ignores_set_points = False
+        self.wrong_v = self.wrong_a = 1.0  # what it gives, as a multiple of what it was set to
         self.on = False
         self.low_range = False
         self.available_a = MAX_CURRENT_A
@@ -137,6 +140,11 @@ class PowerModule:
         self.available_a = available_a
         self._aim()
 
+    def overdo(self, volts: float, amps: float) -> None:
+        """Give this multiple of what it is set to; 1 and 1 end it."""
+        self.wrong_v, self.wrong_a = volts, amps
+        self._aim()
+
     def shut_down(self, now_s: float) -> None:
         """Stop delivering now, whatever the reason; the capacitor keeps its charge and bleeds."""
         self._output_v, self._output_at_s = self.output_v(now_s), now_s
@@ -165,8 +173,8 @@ class PowerModule:
         highest_v = LOW_RANGE_V if self.low_range else HIGH_RANGE_V
         clamped_v = min(max(self.set_v, MIN_VOLTAGE_V), highest_v) if self.set_v > 0.0 else 0.0
         # The regulator sees the output through its own meter, so its error is in the output too.
-        self._target_v = clamped_v / self.gain_v
-        self._limit_a = min(self.set_a, self.available_a, MAX_CURRENT_A) / self.gain_a
+        self._target_v = clamped_v * self.wrong_v / self.gain_v
+        self._limit_a = min(self.set_a * self.wrong_a, self.available_a, MAX_CURRENT_A) / self.gain_a
         if self.bus is not None:
             self.bus.steady = False
 

@@ -33,6 +33,8 @@ from simulator.plant import Plant
 from simulator.readings import NoGpio, PlainCabinet, PlainModules, plain_driver
 
 PLANT_STEP_S = 0.010
+#: can-rx looks after its link as often as a receive without a frame lasts
+LINK_STEP_S = 0.05
 CALM_STEP_S = 0.050
 #: both levels look at the devices at the same moments, so that they tell the same
 DEVICES_STEP_S = 1.0
@@ -97,43 +99,69 @@ class VirtualStation:
         devices = [] if arrivals is None else default_devices(self.plant, plain=plain, topic_root=root)
         self.forecourt = Forecourt(devices, arrivals or [])
         self.wire = ModuleWire(self.plant.modules, seed)
+        self._plant_due_s = self._devices_due_s = self._control_due_s = self._tx_due_s = self._link_due_s = 0.0
+        #: called after every step of the control
+        self.on_step: Callable[[float], None] = lambda _: None
         self._build()
-        self._plant_due_s = self._devices_due_s = self._control_due_s = self._tx_due_s = 0.0
+        self._build_core()
+
+    def rebuild(self, dead_s: float) -> None:
+        """kill -9, and `dead_s` later a new process: the pins stay as they are driven, the plant goes on living."""
+        if self.level is not Level.WIRE:
+            raise ValueError("only the station on the wire can be killed")
+        now_s = self.clock.time_s
+        self._control_due_s = self._tx_due_s = self._link_due_s = float("inf")
+        self.run_to(now_s + dead_s)
+        self.gpio.forget_process()
+        self.records.append("# killed")
+        self._build_modules()
+        self._build_contactors()
+        self.modules.open(self.clock.time_s)
+        self._build_core()
+        self._control_due_s = self._tx_due_s = self._link_due_s = self.clock.time_s
+
+    def _build_modules(self) -> None:
+        settings = self.settings
+        self.modules = PowerModuleController(
+            settings.can, settings.modules, settings.safety, lambda: self.bus, self.clock, self._failed
+        )
+
+    def _build_contactors(self) -> None:
+        settings, general = self.settings, self.settings.general
+        gpio: Any = self.gpio
+        self.contactors = ContactorController(
+            gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
+        )
+        self.contactors.on_emergency_edge = self._run_control_now
+
+    def _build_core(self) -> None:
+        modules: Any = self.modules if self.level is Level.WIRE else self._plain_modules
+        self.core: Core = build_core(
+            self.settings, modules, self.contactors, self.clock, self.records.append, self._tell,
+            self.rejected.append, lambda: False,
+        )  # fmt: skip
+        if self.level is Level.READINGS:
+            self.core.demand.gate.stall_s = float("inf")  # steps are seconds apart here
         for gun in self.core.guns.values():
             gun.subscribe(self._wake)
 
     def _build(self) -> None:
         settings, clock = self.settings, self.clock
-        general = settings.general
-        gpio: Any
-        modules: Any
         if self.level is Level.WIRE:
             self.bus = WireBus(self.wire.answer, clock.now_s)
-            gpio = SimulatedGpio(settings.gpio, clock.now_s)
-            self.modules = PowerModuleController(
-                settings.can, settings.modules, settings.safety, lambda: self.bus, clock, self._failed
-            )
-            modules = self.modules
-            self._cabinet: Cabinet | PlainCabinet = Cabinet(self.plant, gpio)
-            self.gpio = gpio
-            self.contactors = ContactorController(
-                gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
-            )
-            self.contactors.on_emergency_edge = self._run_control_now
+            self.gpio = SimulatedGpio(settings.gpio, clock.now_s)
+            self._cabinet: Cabinet | PlainCabinet = Cabinet(self.plant, self.gpio)
+            self._build_modules()
+            self._build_contactors()
             self.modules.open(0.0)
-        else:
-            self._cabinet = cabinet = PlainCabinet(self.plant)
-            modules = PlainModules(self.plant, settings)
-            self.contactors = ContactorController(
-                NoGpio(), settings.gpio, settings.safety, general.gun_count, general.module_count,
-                driver=plain_driver(cabinet, settings.gpio),
-            )  # fmt: skip
-        self.core: Core = build_core(
-            settings, modules, self.contactors, clock, self.records.append, self._tell, self.rejected.append,
-            lambda: False,
+            return
+        general = settings.general
+        self._cabinet = cabinet = PlainCabinet(self.plant)
+        self._plain_modules = PlainModules(self.plant, settings)
+        self.contactors = ContactorController(
+            NoGpio(), settings.gpio, settings.safety, general.gun_count, general.module_count,
+            driver=plain_driver(cabinet, settings.gpio),
         )  # fmt: skip
-        if self.level is Level.READINGS:
-            self.core.demand.gate.stall_s = float("inf")  # steps are seconds apart here
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -160,7 +188,10 @@ class VirtualStation:
         clock, bus, modules = self.clock, self.bus, self.modules
         while True:
             arrival_s = bus.next_arrival_s()
-            now_s = min(self._plant_due_s, self._control_due_s, self._tx_due_s, arrival_s, self._devices_due_s)
+            now_s = min(
+                self._plant_due_s, self._control_due_s, self._tx_due_s, arrival_s, self._devices_due_s,
+                self._link_due_s,
+            )  # fmt: skip
             if now_s > end_s:
                 break
             if now_s > clock.time_s:
@@ -174,12 +205,17 @@ class VirtualStation:
                 if message is not None:
                     modules.receive(message, now_s)
                 self._tx_due_s = min(self._tx_due_s, now_s + modules.tx_due_s(now_s))
+            if self._link_due_s <= now_s:
+                self._link_due_s = now_s + LINK_STEP_S
+                if modules.keep_link(now_s) is None:
+                    bus.drop()
             if self._devices_due_s <= now_s:
                 self._step_devices(now_s)
             if self._control_due_s <= now_s:
                 self._cabinet.step(now_s)
                 self._control_due_s = now_s + max(0.002, self.core.demand.step(now_s))
                 self._tx_due_s = now_s
+                self.on_step(now_s)
             if self._tx_due_s <= now_s:
                 self._tx_due_s = now_s + modules.step_tx(now_s)
         clock.time_s = end_s
