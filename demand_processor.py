@@ -543,6 +543,8 @@ class DemandProcessor:
             return
         where = f"m{event.module}" if event.fault is FaultCode.MATCH_TIMEOUT else str(crosspoint)
         self.faults.raise_fault(event.fault, where, now_s)
+        if event.fault is FaultCode.MATCH_TIMEOUT:
+            self._pool.rest(event.module, now_s)
         if event.fault in _INTERLOCK_MARKS:
             self._contactors.take_out_of_service(crosspoint)
         if event.fault in _MOMENTS:

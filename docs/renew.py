@@ -30,6 +30,23 @@ def switching_table() -> str:
     return "```\n" + "\n".join(table_lines()) + "\n```\n"
 
 
+def scenarios_page() -> str:
+    """Every situation that the tests play through, with its end and its worst times."""
+    lines = [
+        "# Scenarios", "", "Written by `make docs` from `tests/scenarios/`; each is played against the simulated station by",
+        "`tests/test_station_scenarios.py`, and the times are the limits that it holds.", "",
+        "| scenario | situation and end | worst time |", "| --- | --- | --- |",
+    ]  # fmt: skip
+    for path in sorted((ROOT / "tests" / "scenarios").glob("*.ini")):
+        text = path.read_text(encoding="utf-8")
+        story = " ".join(line.removeprefix("#").strip() for line in text.split("[scenario]")[0].splitlines())
+        within = re.search(r"^\[within\]\n(.*?)(?=^\[)", text, re.MULTILINE | re.DOTALL)
+        limits = re.findall(r"within ([\d.]+) = (.*)", within[1]) if within else []
+        worst = "; ".join(f"`{what}` {limit} s" for limit, what in limits)
+        lines.append(f"| {path.stem} | {story.strip()} | {worst} |")
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> Iterator[tuple[Path, str]]:
     """(file, its text with the generated part as it should be)"""
     for name, marker, part in (
@@ -39,6 +56,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     ):
         path = ROOT / name
         yield path, _between_markers(path.read_text(), marker, part)
+    yield ROOT / "docs/scenarios.md", scenarios_page()
     yield ROOT / "docs/faults.md", "\n".join(markdown_lines()) + "\n"
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from planning.model import OFF_ORDER, ModuleOrder, ModuleStatus
-from planning.module_trust import Lasting
 from planning.sharing import Sharing
 
 #: rule 7.8: again after this pause, and not more often than this in a session
@@ -43,8 +42,6 @@ OWN_READING_S = 30.0
 #: rule 7.7: measured against the highest set-point of this window, twice at least this far apart
 OVER_WINDOW_S = 3.0
 OVER_APART_S = 1.0
-#: A voltage above the set-point is believed at the second reading; they come every 0.5 s.
-OVER_VOLTAGE_APART_S = 0.3
 
 
 class Phase(Enum):
@@ -103,8 +100,8 @@ class Drive:
         self.orders: dict[int, ModuleOrder] = {}
         #: modules that were told ON and did not come: for the caller to take out; cleared by the caller
         self.no_start: set[int] = set()
-        #: measured above the set-points for too long, in current (rule 7.7) or in voltage; cleared by new_status()
-        self.over_limit = self.over_voltage = False
+        #: measured above the set-points for too long (rule 7.7); cleared by new_status()
+        self.over_limit = False
         self._leader = 0
         self._search_v = 0.0
         self._set_v = 0.0
@@ -122,9 +119,8 @@ class Drive:
         self._no_loads = 0
         self._no_load_until_s = 0.0
         self._on_since_s: dict[int, float] = {}
-        self._set_history: deque[tuple[float, float, float]] = deque()  # (when, A of all, V)
+        self._set_history: deque[tuple[float, float]] = deque()  # (when, A of all)
         self._over_since_s: float | None = None
-        self._over_voltage: dict[int, Lasting] = {}
 
     # --- what others read -----------------------------------------------------------------------------------------
 
@@ -175,7 +171,7 @@ class Drive:
         """The device told a new status: a car that took nothing is asked again."""
         self._no_loads = 0
         self._no_load_until_s = 0.0
-        self.over_limit = self.over_voltage = False
+        self.over_limit = False
 
     def end_session(self) -> None:
         """The car has gone: what was learnt of its battery is forgotten."""
@@ -199,7 +195,6 @@ class Drive:
         self._match(now_s, given)
         self._watch_start(now_s, given)
         self._watch_over_limit(now_s, given)
-        self._watch_over_voltage(given)
         self._stepped_at_s = now_s
         return self.orders
 
@@ -305,20 +300,34 @@ class Drive:
 
     def _read_bus(self, now_s: float, given: DriveInput) -> bool:
         """Take the newest conducting reading; True when the voltage jumped within one reading (load lost)."""
+        jumped = any(self._jumped(status, now_s) for status in given.members.values())
         best: ModuleStatus | None = None
         for status in given.members.values():
             if self._conducts(status, now_s) and (best is None or (status.current_a or 0) > (best.current_a or 0)):
                 best = status
         if best is None or best.voltage_v is None or best.voltage_at_s is None:
-            return False
-        before, self._last_voltage = self._last_voltage, (best.voltage_at_s, best.voltage_v)
+            return jumped
+        self._last_voltage = (best.voltage_at_s, best.voltage_v)
         self._conducted = True
         self._own_v, self._own_at_s = best.voltage_v, best.voltage_at_s
         self._lowest_v = best.voltage_v if self._lowest_v is None else min(self._lowest_v, best.voltage_v)
-        newer = before is not None and best.voltage_at_s > before[0]
-        return newer and before is not None and best.voltage_v - before[1] >= self._limits.voltage_margin_v
+        return jumped
+
+    def _jumped(self, status: ModuleStatus, now_s: float) -> bool:
+        """A module that conducted reads more than the margin above where the bus was last seen conducting."""
+        last, volts, at_s = self._last_voltage, status.voltage_v, status.voltage_at_s
+        if last is None or volts is None or at_s is None or not self._conducted_before(status, now_s):
+            return False
+        return at_s > last[0] and volts - last[1] >= self._limits.voltage_margin_v
 
     def _conducts(self, status: ModuleStatus, now_s: float) -> bool:
+        """Current before and after the voltage was read: one that has just failed tells a voltage that falls."""
+        current_at_s, voltage_at_s = status.current_at_s, status.voltage_at_s
+        if current_at_s is None or voltage_at_s is None or current_at_s < voltage_at_s:
+            return False
+        return self._conducted_before(status, now_s)
+
+    def _conducted_before(self, status: ModuleStatus, now_s: float) -> bool:
         fresh = status.voltage_at_s is not None and now_s - status.voltage_at_s <= self._limits.fresh_s
         if not status.on or not fresh or (status.current_a or 0.0) < self._limits.idle_current_a:
             return False
@@ -411,7 +420,7 @@ class Drive:
 
     def _remember_set(self, now_s: float) -> None:
         total_a = self._sharing.total_a
-        self._set_history.append((now_s, total_a, self._set_v))
+        self._set_history.append((now_s, total_a))
         while self._set_history and now_s - self._set_history[0][0] > OVER_WINDOW_S:
             self._set_history.popleft()
 
@@ -422,7 +431,7 @@ class Drive:
         if self.phase is not Phase.RUN or not self._set_history:
             self._over_since_s = None
             return
-        highest_a = max(a for _, a, _ in self._set_history) + given.counted_a
+        highest_a = max(a for _, a in self._set_history) + given.counted_a
         margin_a = max(
             highest_a * self._limits.over_fraction,
             self._limits.over_a,
@@ -434,18 +443,3 @@ class Drive:
             self._over_since_s = now_s
         elif now_s - self._over_since_s >= OVER_APART_S:
             self.over_limit = True
-
-    def _watch_over_voltage(self, given: DriveInput) -> None:
-        """A module gives more than it was set to by more than voltage_margin, in two readings."""
-        if self.phase is not Phase.RUN or not self._set_history:
-            self._over_voltage.clear()
-            return
-        highest_v = max(volts for _, _, volts in self._set_history)
-        for module, status in given.members.items():
-            lasting = self._over_voltage.setdefault(module, Lasting())
-            volts, at_s = status.voltage_v, status.voltage_at_s
-            if volts is None or at_s is None:
-                continue
-            over = bool(status.on) and volts > highest_v + self._limits.voltage_margin_v
-            if lasting.holds(over, at_s, OVER_VOLTAGE_APART_S):
-                self.over_voltage = True

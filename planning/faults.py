@@ -142,10 +142,6 @@ class FaultCode(Enum):
         Severity.CRITICAL, Scope.GUN, Latch.NEW_STATUS,
         "The modules deliver more than they were told. The gun was stopped; check the type of the modules.",
     )
-    GUN_OVER_VOLTAGE = (
-        Severity.CRITICAL, Scope.GUN, Latch.NEW_STATUS,
-        "A module gives more voltage than it was told. The gun was stopped; check the type of the modules.",
-    )
     GUN_BUS_CHARGED = (
         Severity.ERROR, Scope.GUN, Latch.CONDITION,
         "The bus bar is told above 60 V although no module feeds it. Do not touch it; check bleeder and dispenser.",

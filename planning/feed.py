@@ -130,17 +130,16 @@ class Feed:
         """Why this gun may get nothing, as a code; '' when it may."""
         drive, watch = control.drive, self._watch
         no_load = drive.no_load_waiting(now_s)
-        fault = control.emergency and not (drive.over_limit or drive.over_voltage or control.unplugged_live)
+        fault = control.emergency and not drive.over_limit and not control.unplugged_live
         where = control.name
         self._faults.set(FaultCode.GUN_FAULT, where, fault, now_s)
         self._faults.set(FaultCode.GUN_OVER_LIMIT, where, drive.over_limit, now_s)
-        self._faults.set(FaultCode.GUN_OVER_VOLTAGE, where, drive.over_voltage, now_s)
         self._faults.set(FaultCode.GUN_UNPLUGGED_LIVE, where, control.unplugged_live, now_s)
         self._faults.set(FaultCode.GUN_NO_LOAD, where, no_load, now_s)
         self._faults.set(FaultCode.GUN_LOCKED_WELD, where, self._core.locked(control.gun), now_s)
         if watch.block is not None:
             return watch.block.name
-        if drive.over_limit or drive.over_voltage:
+        if drive.over_limit:
             return ReasonCode.OVER_POWER.name
         if control.emergency or watch.emergency:
             return ReasonCode.FAULT.name

@@ -159,7 +159,7 @@ class GunControl:
     def emergency(self) -> bool:
         """The emergency order stands for this gun alone."""
         faulted = self._fault_told or self.values.status is VehicleStatus.FAULT
-        return faulted or self.unplugged_live or self.drive.over_limit or self.drive.over_voltage
+        return faulted or self.unplugged_live or self.drive.over_limit
 
     def fault_answered(self) -> None:
         """The emergency order for a fault that was told has been given; it may end when the status has."""

@@ -60,9 +60,13 @@ class ModulePool:
     def set_enabled(self, module: int, enabled: bool) -> None:
         self._enabled[module - 1] = enabled
 
+    def rest(self, module: int, now_s: float) -> None:
+        """The module could not join its gun: leave it alone for a while, so that another one is tried."""
+        self._paused_until_s[module] = now_s + NO_START_PAUSE_S
+
     def pause(self, module: int, now_s: float) -> None:
         """The module did not start: leave it alone for a while."""
-        self._paused_until_s[module] = now_s + NO_START_PAUSE_S
+        self.rest(module, now_s)
         self._faults.raise_fault(FaultCode.MODULE_NO_START, f"m{module}", now_s)
 
     def look(self, modules: Sequence[ModuleStatus], now_s: float) -> None:

@@ -32,6 +32,8 @@ REFUSAL_CLEARS_S = 60.0
 #: Readings that do not move at all for so long, while the set-points did, come from a stuck sensor.
 FROZEN_S = 60.0
 FROZEN_MOVE = 10.0  # V or A
+#: One frame tells a current in mA, another the same in tenths of an A.
+ROUNDING = 0.2  # V or A
 #: So many values that cannot be, within so long, are no broken frames any more: wrong make, wrong scale.
 IMPOSSIBLE_TIMES = 4
 IMPOSSIBLE_WITHIN_S = 5.0
@@ -442,8 +444,8 @@ class _Measured:
         self.before_at_s: float | None = None
 
     def take(self, value: float, now_s: float, asked_at_s: float) -> bool:
-        """True when it differs from the last one."""
-        moved = value != self.value
+        """True when it differs from the last one by more than one way of reading rounds it."""
+        moved = self.value is None or abs(value - self.value) > ROUNDING
         self.before, self.before_at_s = self.value, self.at_s
         self.value, self.at_s, self.asked_at_s = value, now_s, asked_at_s
         return moved

@@ -371,6 +371,7 @@ class Sequencer:
             seat.not_before_ms = 0
             if seat.stage is Stage.WELDED and contact(seat.gun, seat.module) in PROVEN_OPEN:
                 seat.stage, seat.gun, seat.since_ms = Stage.FREE, 0, now_ms
+                seat.parted_ms = now_ms  # when it really let go nobody has seen
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """When a time-out of the present stages is next due; None: none runs."""

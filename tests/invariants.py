@@ -25,7 +25,9 @@ MET_WITHIN_S = 2.2
 OPEN_WITHIN_S = 0.6
 #: No gun gives more than it may for longer than this, whatever its modules do.
 OVER_AT_MOST_S = 6.0
-OFF_COMMAND, CURRENT_COMMAND = 4, 3
+#: A dispenser that cuts the car off moves the bus at once; a reading of that is there within this time.
+OUTPUT_JUMPS_S = 1.0
+VOLTAGE_COMMAND, CURRENT_COMMAND, POWER_COMMAND = 2, 3, 4
 _CLOSES = (
     ViolationKind.CLOSE_HIGH, ViolationKind.CLOSE_UNMATCHED, ViolationKind.CLOSE_UNLIMITED, ViolationKind.CLOSE_CHARGED,
 )  # fmt: skip
@@ -40,6 +42,7 @@ class Excuses:
     modules: set[int] = field(default_factory=set)  # modules with a fault
     lying_modules: set[int] = field(default_factory=set)  # modules whose readings or output are not what they say
     lying_guns: set[int] = field(default_factory=set)  # guns whose device told a bus voltage that is not true
+    output_moved_s: dict[int, float] = field(default_factory=dict)  # gun -> when its dispenser cut or joined the car
     forced_until_s: float = float("-inf")  # process killed or frozen, emergency stop, CAN gone: coils drop under load
 
 
@@ -49,6 +52,7 @@ class Commanded:
 
     on: bool = False
     amps: float = 0.0
+    volts: float = 0.0
 
 
 class Invariants:
@@ -87,11 +91,13 @@ class Invariants:
             return
         address = can_id >> 14 & 0x7F
         for module in range(MODULES) if address == 0 else (address - 1,):
-            if data[1] == OFF_COMMAND:
+            if data[1] == POWER_COMMAND:
                 self._commanded[module].on = data[7] == 0
             elif data[1] == CURRENT_COMMAND:
                 assert address != 0, "a set-point was broadcast"
                 self._commanded[module].amps = int.from_bytes(data[4:], "big") / 1000.0
+            elif data[1] == VOLTAGE_COMMAND:
+                self._commanded[module].volts = int.from_bytes(data[4:], "big") / 1000.0
 
     @property
     def all_told_off(self) -> bool:
@@ -159,13 +165,19 @@ class Invariants:
         excuses, (gun, module) = self.excuses, violation.crosspoint
         broken = module in excuses.slammed or violation.crosspoint in excuses.contacts
         if violation.kind in _CLOSES:  # 3
-            return broken or module in excuses.lying_modules or gun in excuses.lying_guns or self._gun_lied_to(gun)
+            jumped = violation.at_s - excuses.output_moved_s.get(gun, float("-inf")) < OUTPUT_JUMPS_S
+            lied = gun in excuses.lying_guns or self._gun_lied_to(gun)
+            # it was matched when it was told to close; while the poles travelled everything was switched off
+            off_meanwhile = violation.kind is ViolationKind.CLOSE_UNMATCHED and self._forced(violation, gun)
+            return broken or jumped or off_meanwhile or module in excuses.lying_modules or lied
         if violation.kind is ViolationKind.OPEN_LOADED:  # 4
-            forced = violation.at_s <= excuses.forced_until_s or self._in_emergency(gun)
-            return broken or forced or module in excuses.modules
+            return broken or self._forced(violation, gun) or module in excuses.modules
         if violation.kind is ViolationKind.JOINED:
             return module in excuses.slammed
         return True  # the dispenser's own contactor is not ours
+
+    def _forced(self, violation: Violation, gun: int) -> bool:
+        return violation.at_s <= self.excuses.forced_until_s or self._in_emergency(gun)
 
     def _gun_lied_to(self, gun: int) -> bool:
         """A module on this gun tells a wrong voltage, and others were matched to it."""
@@ -201,11 +213,13 @@ class Invariants:
     def _set_points_within_the_limit(self, gun: int) -> None:
         plant = self.station.plant
         bus = plant.guns[gun - 1]
-        on = [m for m in range(MODULES) if plant.contacts.closed[(gun - 1) * MODULES + m] and self._commanded[m].on]
-        if not on or bus.battery is None:
+        here = [m for m in range(MODULES) if plant.contacts.closed[(gun - 1) * MODULES + m]]
+        on = [m for m in here if self._commanded[m].on and m + 1 not in self.excuses.slammed]
+        if not on or bus.battery is None or self._gun_lied_to(gun):
             return
         amps = sum(self._commanded[m].amps for m in on)
-        kw = amps * min(bus.battery.ocv_v(), 1000.0) / 1000.0
+        volts = bus.battery.ocv_v()
+        kw = sum(self._commanded[m].amps * min(volts, self._commanded[m].volts) for m in on) / 1000.0
         limit_kw = self._highest_limit_kw(gun)
         searching = amps <= 2.01 + 1.0 * len(on)
         assert searching or kw <= limit_kw * 1.03 + 1.0, f"6: gun {gun} is set to {kw:.1f} kW, limit {limit_kw:.1f} kW"

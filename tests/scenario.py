@@ -11,14 +11,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from planning.model import GunReport, StationReport
+import can
+
+from planning.model import Crosspoint, GunReport, StationReport
 from planning.reports import OutMessage
 from simulator import faults
+from simulator.can_face import FRAME_S
 from simulator.contacts import CONTACTS, GUNS
 from simulator.gun_bus import FixedBattery
+from simulator.plant import index_of
 from simulator.virtual import Level, VirtualStation, settings_at
 
 TICK_S = 0.25
+#: how often is looked while something has to come about within a time
+LOOK_S = 0.02
+BUS_OFF = 0x040
+STRANGER = 0x1800_0000
 REPEAT_S = 5.0
 FIRST_TEST_BIT = 1 << CONTACTS
 #: what a gun delivers is compared with this much tolerance: meters, voltage grid and load line of the modules
@@ -33,6 +41,16 @@ _KINDS = {
     "soc": "soc",
 }
 Lines = list[tuple[float, str]]
+
+
+@dataclass(slots=True)
+class Deadline:
+    """Something that must be seen within a time after a moment."""
+
+    at_s: float
+    limit_s: float
+    line: str
+    took_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +83,9 @@ class Scenario:
         self._allowed = sorted(head.get("violations", "").split())
         self._events = _timed(text["events"])
         self._expected = _timed(text["expect"])
+        self.deadlines = list(_deadlines(text["within"])) if text.has_section("within") else []
+        self._waiting: list[Deadline] = []
+        self._flood_until_s = float("-inf")
         config = "\n".join(_config_lines(text))
         level = Level(head.get("level", "readings"))
         self.station = VirtualStation(settings_at(folder, config), level=level, seed=head.getint("seed", 1))
@@ -77,15 +98,20 @@ class Scenario:
     # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        events = [(at_s, 0, line) for at_s, line in self._events]
-        expected = [(at_s, 1, line) for at_s, line in self._expected]
-        for at_s, is_expected, line in sorted(events + expected, key=lambda each: each[:2]):
+        moments: list[tuple[float, int, str | Deadline]] = [(at_s, 0, line) for at_s, line in self._events]
+        moments += [(deadline.at_s, 1, deadline) for deadline in self.deadlines]
+        moments += [(at_s, 2, line) for at_s, line in self._expected]
+        for at_s, kind, what in sorted(moments, key=lambda each: each[:2]):
             self._run_to(at_s)
-            if is_expected:
-                seen = self._seen(line)
-                assert not seen, f"{self.name}: at {at_s:g} s expected '{line}', but {seen}"
+            if isinstance(what, Deadline):
+                self._waiting.append(what)
+            elif kind == 0:
+                self._happen(what)
             else:
-                self._happen(line)
+                seen = self._seen(what)
+                assert not seen, f"{self.name}: at {at_s:g} s expected '{what}', but {seen}"
+        self._run_to(max((each.at_s + each.limit_s for each in self._waiting), default=0.0))
+        assert not self._waiting, f"{self.name}: never seen: {self._waiting}"
         found = sorted(f"{violation.kind.value}:{violation.crosspoint}" for violation in self.station.plant.violations)
         assert found == self._allowed, f"{self.name}: {self.station.plant.violations}"
 
@@ -93,7 +119,26 @@ class Scenario:
         while (now_s := self.station.clock.time_s) < end_s:
             for gun, dispenser in self._dispensers.items():
                 self._step_dispenser(gun, dispenser, now_s)
-            self.station.run_to(min(end_s, now_s + TICK_S))
+            self._flood(now_s)
+            self.station.run_to(min(end_s, now_s + (LOOK_S if self._waiting else TICK_S)))
+            self._look_at_deadlines(self.station.clock.time_s)
+
+    def _look_at_deadlines(self, now_s: float) -> None:
+        for deadline in list(self._waiting):
+            seen = self._seen(deadline.line)
+            if not seen:
+                deadline.took_s = now_s - deadline.at_s
+                self._waiting.remove(deadline)
+            late = now_s - deadline.at_s >= deadline.limit_s + LOOK_S / 2
+            assert not (seen and late), f"{self.name}: {deadline.limit_s:g} s after {deadline.at_s:g} s not yet " \
+                f"'{deadline.line}': {seen}"
+
+    def _flood(self, now_s: float) -> None:
+        """As many frames of strangers as the bus carries."""
+        if now_s < self._flood_until_s:
+            for number in range(round(TICK_S / FRAME_S)):
+                message = can.Message(arbitration_id=STRANGER + number % 7, is_extended_id=True, data=bytes(8))
+                self.station.bus.inject(message)
 
     def _step_dispenser(self, gun: int, dispenser: Dispenser, now_s: float) -> None:
         plant = self.station.plant
@@ -126,8 +171,31 @@ class Scenario:
             chain = self.station.gpio.input_chain
             assert chain is not None
             chain.flipped = FIRST_TEST_BIT if words[1] == "cut" else 0
+            chain.edges_gained = 1 if words[1] == "shifted" else 0
+        elif words[0] == "coil":
+            self._break_coil(words[1:])
+        elif words[0] == "can" and words[1] in _CAN_WORDS:
+            _CAN_WORDS[words[1]](self, words[2:])
         else:
             faults.apply(line, self._bench, self.station.clock.time_s)
+
+    def _break_coil(self, words: list[str]) -> None:
+        chain = self.station.gpio.output_chain
+        assert chain is not None
+        chain.stuck_on = chain.stuck_off = 0
+        chain.readback_flipped = words[0] == "readback_wrong"
+        if words[0] in ("stuck_on", "stuck_off"):
+            crosspoint = Crosspoint(int(words[1][1]), int(words[1][3]))
+            setattr(chain, words[0], 1 << index_of(crosspoint))
+
+    def _bus_off(self) -> None:
+        error = can.Message(arbitration_id=BUS_OFF, is_error_frame=True, is_extended_id=False, data=bytes(8))
+        self.station.bus.inject(error)
+
+    def _second_controller(self) -> None:
+        """A frame of our own kind that we did not send: read the voltage of all modules."""
+        data = bytes((0x12, 0, 0, 0, 0, 0, 0, 0))
+        self.station.bus.inject(can.Message(arbitration_id=0x0200_0000 | 5 << 14, is_extended_id=True, data=data))
 
     def _say(self, gun: int, word: str, rest: list[str]) -> None:
         dispenser = self._dispensers[gun]
@@ -185,6 +253,13 @@ def _timed(section: configparser.SectionProxy) -> Lines:
     return [(float(key.split()[1]), line) for key, text in section.items() for line in text.split("\n") if line.strip()]
 
 
+def _deadlines(section: configparser.SectionProxy) -> Iterator[Deadline]:
+    """`at 26 within 0.3 = what`, with further lines below it."""
+    for key, text in section.items():
+        _, at_s, _, limit_s = key.split()
+        yield from (Deadline(float(at_s), float(limit_s), line) for line in text.split("\n") if line.strip())
+
+
 def _battery(word: str) -> FixedBattery | None:
     return None if word == "leaves" else FixedBattery(float(word))
 
@@ -234,6 +309,17 @@ _CHECKS: dict[str, Check] = {
     ),
     "all_off": lambda run, _, words: _differs(run._modules_on(), [], "list of modules on"),
     "closed": lambda run, _, words: _differs(len(run.station.plant.closed_contacts()), int(words[0]), "number closed"),
+}
+
+
+_CAN_WORDS: dict[str, Callable[[Scenario, list[str]], None]] = {
+    "down": lambda run, _: setattr(run.station.bus, "down", True),
+    "up": lambda run, _: setattr(run.station.bus, "down", False),
+    "refuses": lambda run, words: setattr(run.station.bus, "refuse_sends", int(words[0])),
+    "loses": lambda run, words: setattr(run.station.bus, "lose_sends", int(words[0])),
+    "busoff": lambda run, _: run._bus_off(),
+    "second_controller": lambda run, _: run._second_controller(),
+    "flooded": lambda run, words: setattr(run, "_flood_until_s", run.station.clock.time_s + float(words[0])),
 }
 
 

@@ -19,6 +19,11 @@ RUNNING = ModuleStatus(
 )  # fmt: skip
 
 
+OFF_AT_LAST = replace(
+    RUNNING, state=ModuleState.OFF, on=False, set_on=False, voltage_v=5.0, current_a=0.0, constant_current=False
+)
+
+
 class Bench:
     """Tells a module's readings twice a second."""
 
@@ -114,10 +119,10 @@ def test_frozen_readings_stand_until_they_move() -> None:
 def test_disobedience_stands_until_a_person_resets() -> None:
     bench = Bench()
     bench.tell(replace(RUNNING, set_on=False), 5.0)
-    bench.tell(replace(RUNNING, set_on=False, current_a=0.0), 5.0)
+    bench.tell(OFF_AT_LAST, 5.0)
     assert bench.codes == {"MODULE_DISOBEYS"}
     bench.faults.clear_by_person(bench.now_s, lambda _: False)
-    bench.tell(replace(RUNNING, set_on=False, current_a=0.0), 5.0)
+    bench.tell(OFF_AT_LAST, 5.0)
     assert not bench.trust.doubted(1)
 
 
@@ -125,3 +130,9 @@ def test_a_module_whose_off_is_not_confirmed_gets_no_new_duty() -> None:
     bench = Bench()
     bench.faults.raise_fault(FaultCode.MODULE_OFF_NOT_CONFIRMED, "m1", bench.now_s)
     assert bench.trust.doubted(1)
+
+
+def test_a_module_that_stays_on_although_told_off_is_found() -> None:
+    idle = replace(RUNNING, set_on=False, current_a=0.0, constant_current=False)
+    assert found(idle, 3.0) == set(), "a status word is up to half a second old"
+    assert found(idle, 4.0) == {"MODULE_DISOBEYS"}

@@ -84,6 +84,8 @@ class StationMachine(RuleBasedStateMachine):
             now_s = station.clock.time_s
             for gun in range(1, GUNS + 1):
                 closed = station.plant.has_modules(gun) and gun not in self.kept_open
+                if station.plant.guns[gun - 1].connected is not closed:
+                    self.look.excuses.output_moved_s[gun] = now_s
                 station.plant.set_output(gun, closed, now_s)
             if int(now_s / 5.0) != int((now_s - TICK_S) / 5.0):
                 for (gun, kind), payload in self.told.items():
@@ -115,6 +117,7 @@ class StationMachine(RuleBasedStateMachine):
 
     @rule(gun=BUSY_GUN, volts=st.sampled_from((380.0, 640.0, 820.0)), kw=st.sampled_from(("30", "75", "160", "240")))
     def charge(self, gun: int, volts: float, kw: str) -> None:
+        self.leave(gun)
         self.charge_now(gun, volts, kw)
         self.run(6.0)
 
@@ -148,10 +151,12 @@ class StationMachine(RuleBasedStateMachine):
 
     @rule(gun=BUSY_GUN)
     def leave(self, gun: int) -> None:
-        self.station.plant.plug(gun, None, self.station.clock.time_s)
         self.told[gun, "vehicle_status"] = "available"
         self.publish(gun, "vehicle_status", "available")
         self.run(1.0)
+        self.look.excuses.output_moved_s[gun] = self.station.clock.time_s
+        self.station.plant.plug(gun, None, self.station.clock.time_s)
+        self.run(0.25)
 
     @rule(gun=BUSY_GUN)
     def keep_contactor_open(self, gun: int) -> None:
