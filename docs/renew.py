@@ -33,8 +33,9 @@ def switching_table() -> str:
 def scenarios_page() -> str:
     """Every situation that the tests play through, with its end and its worst times."""
     lines = [
-        "# Scenarios", "", "Written by `make docs` from `tests/scenarios/`; each is played against the simulated station by",
-        "`tests/test_station_scenarios.py`, and the times are the limits that it holds.", "",
+        "# Scenarios", "",
+        "Written by `make docs` from `tests/scenarios/`. Each is played against the simulated station by",
+        "`tests/test_station_scenarios.py`; the times are the limits that it holds.", "",
         "| scenario | situation and end | worst time |", "| --- | --- | --- |",
     ]  # fmt: skip
     for path in sorted((ROOT / "tests" / "scenarios").glob("*.ini")):

@@ -18,8 +18,8 @@ from planning.settings import Safety
 CURRENT_WINDOW_S = 3.0
 #: An unloaded output falls with its bleeder alone: 1000 V to 60 V in 3 to 5 s (makes' data sheets).
 VOLTAGE_WINDOW_S = 6.0
-#: Rule 7.7 asks for two readings 1 s apart; they come every 0.5 s, give or take some ms. The module shall be found before
-#: its gun is stopped for it.
+#: Rule 7.7 asks for two readings 1 s apart; they come every 0.5 s, give or take some ms. The module shall be found
+#: before its gun is stopped for it.
 APART_S = 0.9
 #: Output 6 to 8 s after ON at the latest (makes' data sheets).
 RISE_S = 8.0

@@ -26,6 +26,7 @@ def main() -> int:
         can_port=arguments.can_port,
         broker=arguments.broker,
         frame_log=arguments.frame_log,
+        event_log=arguments.event_log,
     )
     try:
         process = PlantProcess(options)
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--can-port", type=int, default=0, metavar="P", help="TCP port of the CAN bus")
     parser.add_argument("--broker", type=_address, metavar="HOST:PORT", help="MQTT broker (default: one of its own)")
     parser.add_argument("--frame-log", type=Path, metavar="FILE", help="write every CAN frame there, with its time")
+    parser.add_argument("--event-log", type=Path, metavar="FILE", help="write every event of the plant there")
     return parser
 
 

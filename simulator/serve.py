@@ -47,6 +47,7 @@ class ServeOptions:
     can_port: int = 0  # 0: the one that DIR/config.ini names, else a free one
     broker: tuple[str, int] | None = None  # None: one of its own
     frame_log: Path | None = None  # every CAN frame as it is heard
+    event_log: Path | None = None  # everything that happened in the plant
 
 
 class FixedCars:
@@ -85,6 +86,7 @@ class PlantProcess:
         can_port = options.can_port or config.getint("CAN", "option_port", fallback=0)
         self._frame_log = None if options.frame_log is None else _FrameLog(options.frame_log)
         self.server = SocketcandServer(self.wire.answer, can_port, on_frame=self._frame_log)
+        self._event_log = None if options.event_log is None else _EventLog(options.event_log, self.plant, now_s)
         self._far_end = PlantSide(self._folder, _pins(config), seed=options.seed)
         self._cabinet = Cabinet(self.plant, self._far_end)
         self._bench = Bench(self.plant, self.wire, self.server)
@@ -125,6 +127,8 @@ class PlantProcess:
         self._cabinet.step(now_s)
         if self._fixed_cars is not None:
             self._fixed_cars.step(now_s)
+        if self._event_log is not None:
+            self._event_log.write()
         if now_s >= self._state_due_s:
             self._state_due_s = now_s + STATE_S
             self._step_devices(now_s)
@@ -140,6 +144,7 @@ class PlantProcess:
             "supply_on": self._cabinet.supply_on,
             "supply_drops": self._cabinet.supply_drops,
             "heartbeat_edges": self._far_end.heartbeat_edges,
+            "last_heartbeat_edge_s": self._far_end.last_heartbeat_edge_s,
             "can": {"frames": server.frames, "malformed": server.malformed, "clients": server.client_count},
             "last_command": self._last_command,
         }
@@ -181,8 +186,26 @@ class PlantProcess:
             self._link.stop()
         if self._own_broker is not None:
             self._own_broker.stop()
-        if self._frame_log is not None:
-            self._frame_log.close()
+        for opened in (self._frame_log, self._event_log):
+            if opened is not None:
+                opened.close()
+
+
+class _EventLog:
+    """One line an event: monotonic s, kind and detail as in `Plant.events`."""
+
+    def __init__(self, path: Path, plant: Plant, started_s: float) -> None:
+        self._file = path.open("w", buffering=1, encoding="utf-8")
+        self._events, self._started_s = plant.events, started_s
+
+    def write(self) -> None:
+        """All that happened since the last call; they are not kept elsewhere."""
+        while self._events:
+            at_ms, rest = self._events.popleft().split(" ", 1)
+            self._file.write(f"{self._started_s + int(at_ms) / 1000.0:.4f} {rest}\n")
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _FrameLog:

@@ -15,7 +15,8 @@ ACCEPTED = "accepted:"
 #: Names, or beginnings of names, of threads that the station, its simulator and the tests' own helpers start.
 OUR_THREADS = (
     "control", "can-rx", "can-tx", "mqtt-out", "mqtt-loop-stop", "paho-mqtt-client", "log", "history", "dashboard",
-    "status", "off-by-hand", "gpio-edges", "simulated-", "socketcand", "broker", "fake-broker", "fake-client",
+    "status", "off-by-hand", "gpio-edges", "simulated-", "socketcand", "broker",
+    "fake-broker", "fake-client", "fault-proxy",
 )  # fmt: skip
 #: Files whose tests take many seconds each.
 LONG_FILES = ("test_process.py", "test_hours.py")

@@ -178,6 +178,7 @@ class Plant:
         self.folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "simulator", "--serve", str(self.folder)]
         command += ["--broker", f"127.0.0.1:{self._broker_port}", "--frame-log", str(self.folder / "frames.log")]
+        command += ["--event-log", str(self.folder / "events.log")]
         self.process = Process(command, self.folder / "plant.out")
         wait_for(lambda: (self.folder / "plant.json").exists(), f"the plant is ready: {self.process.console}", 10.0)
 
@@ -213,6 +214,13 @@ class Plant:
         lines = (self.folder / "frames.log").read_text().splitlines()
         fields = (line.split() for line in lines)
         return [Frame(float(f[0]), f[1] == ">", int(f[2], 16), bytes.fromhex(f[3])) for f in fields if len(f) == 4]
+
+    def events(self, kind: str = "") -> list[tuple[float, str]]:
+        """(monotonic s, detail) of everything of that kind that happened in the plant; all kinds: with the kind."""
+        lines = (self.folder / "events.log").read_text().splitlines()
+        fields = [line.split(" ", 2) for line in lines if line.count(" ") >= 2]
+        wanted = [each for each in fields if kind in ("", each[1])]
+        return [(float(at), detail if kind else f"{what} {detail}") for at, what, detail in wanted]
 
     def pins(self) -> tuple[int, bool]:
         """Coil image in the latches, and whether the outputs are enabled; true even when the plant is dead."""
@@ -295,8 +303,8 @@ class Talker:
 class Rig:
     """Broker, plant and program; made by `rig(...)`, which ends all of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.broker = Mosquitto(folder)
+    def __init__(self, folder: Path, broker_options: str = "") -> None:
+        self.broker = Mosquitto(folder, "allow_anonymous true\n" + broker_options)
         self.plant = Plant(folder / "plant", self.broker.port)
         self.talker: Talker | None = None
         self.main: Process | None = None
@@ -311,9 +319,12 @@ class Rig:
             self.talker = Talker(self.broker.port)
         return self.talker
 
-    def start_main(self, ready: bool = True, limit_s: float = 10.0) -> Process:
-        """Start main.py against the plant and wait until it is ready to serve."""
+    def start_main(self, ready: bool = True, limit_s: float = 10.0, patch: str = "") -> Process:
+        """Start main.py against the plant and wait until it is ready to serve. `patch`: Python that runs before it."""
         command = [sys.executable, "main.py", "--config", str(self.config)]
+        if patch:
+            run = "import sys, main; sys.exit(main.main())"
+            command = [sys.executable, "-c", f"{patch}\n{run}", "--config", str(self.config)]
         self.main = Process(command, self.plant.folder / "main.out", gpio_of(self.plant.folder))
         if ready:
             self.main.wait_line("Station ready", limit_s)
@@ -337,9 +348,9 @@ class Rig:
 
 
 @contextmanager
-def rig(folder: Path, local: str = FAST, start: bool = True) -> Iterator[Rig]:
+def rig(folder: Path, local: str = FAST, start: bool = True, broker_options: str = "") -> Iterator[Rig]:
     """A running station; `local` becomes config.local.ini."""
-    made = Rig(folder)
+    made = Rig(folder, broker_options)
     try:
         made.broker.start()
         made.plant.start()

@@ -17,7 +17,7 @@ from simulator.gun_bus import FixedBattery
 from simulator.virtual import VirtualStation, settings_at
 
 TESTS = Path(__file__).parent
-#: What no scenario can break: the house around the control path, and an interlock that refuses for no reason of the plant's.
+#: What no scenario can break: the house around the control path, and an interlock that refuses without a reason.
 BY_TESTS = {
     FaultCode.CLOSE_REFUSED: "test_fault_codes::test_a_close_that_is_refused_for_three_seconds_is_told",
     FaultCode.BROKER_LOST: "test_process::test_a_broker_that_goes_takes_the_demand_with_it_and_brings_service_back",

@@ -17,6 +17,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from authority import Authority
 from fake_broker import CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBSCRIBE, Connection, FakeBroker, packet, publish
 from mosquitto import LIMIT_S, Mosquitto, Peer, free_port, running, until
 
@@ -188,26 +189,6 @@ def test_two_stations_with_one_client_id_are_told_so(
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------
-
-
-class Authority:
-    """A CA of our own, made with openssl, and the certificates it signs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._openssl("req", "-x509", *self._new_key("ca"), "-subj", "/CN=test CA", "-days", "2", "-out", "ca.pem")
-
-    def issue(self, name: str, alt_name: str) -> None:
-        self._openssl("req", *self._new_key(name), "-subj", f"/CN={name}", "-out", f"{name}.csr")
-        (self.folder / "ext").write_text(f"subjectAltName={alt_name}\n")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext")
-        self._openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
-
-    def _new_key(self, name: str) -> tuple[str, ...]:
-        return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key")
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
 
 
 @pytest.fixture
