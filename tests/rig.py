@@ -108,6 +108,9 @@ class Process:
         self._popen.send_signal(number)
         return self.wait_end(limit_s)
 
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
     def kill(self) -> None:
         if self.running:
             self._popen.kill()
