@@ -109,9 +109,7 @@ class VirtualStation:
         """kill -9, and `dead_s` later a new process: the pins stay as they are driven, the plant goes on living."""
         if self.level is not Level.WIRE:
             raise ValueError("only the station on the wire can be killed")
-        now_s = self.clock.time_s
-        self._control_due_s = self._tx_due_s = self._link_due_s = float("inf")
-        self.run_to(now_s + dead_s)
+        self._run_dead(self.clock.time_s + dead_s)
         self.gpio.forget_process()
         self.records.append("# killed")
         self._build_modules()
@@ -219,6 +217,19 @@ class VirtualStation:
             if self._tx_due_s <= now_s:
                 self._tx_due_s = now_s + modules.step_tx(now_s)
         clock.time_s = end_s
+
+    def _run_dead(self, end_s: float) -> None:
+        """There is no process: the plant lives on, devices speak to nobody, and nothing is answered."""
+        while (now_s := min(self._plant_due_s, self._devices_due_s)) <= end_s:
+            self.clock.time_s = now_s = max(self.clock.time_s, now_s)
+            if self._plant_due_s <= now_s:
+                self._cabinet.step(now_s)
+                self._plant_due_s = now_s + (CALM_STEP_S if self.plant.calm else PLANT_STEP_S)
+            if self._devices_due_s <= now_s:
+                self._devices_due_s = now_s + DEVICES_STEP_S
+                self.forecourt.step(now_s)
+        self.bus.drop()
+        self.clock.time_s = end_s
 
     def _run_readings(self, end_s: float) -> None:
         clock, demand = self.clock, self.core.demand
