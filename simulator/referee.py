@@ -18,6 +18,8 @@ DEAD_V = 60.0
 WINDOW_V = 20.0
 #: What two honest meters may differ by, on top of the window.
 METER_V = 1.0
+#: An unloaded bus falls with its bleeder while the poles travel: 1000 V to 60 V in 5 s, up to 30 ms.
+FALL_V = 6.0
 #: A contactor that opens above this current loses one of its few load breaks.
 LOAD_BREAK_A = 5.0
 #: A module that joins a live bus is limited to this, with half a per cent for its regulator.
@@ -93,7 +95,7 @@ def judge_closing(closing: Closing) -> ViolationKind | None:
         return ViolationKind.CLOSE_CHARGED if charged else None
     if below_v < -(WINDOW_V + METER_V):
         return ViolationKind.CLOSE_HIGH
-    matched = closing.module_on and not bus_dead and -METER_V <= below_v <= WINDOW_V + METER_V
+    matched = closing.module_on and not bus_dead and -METER_V - FALL_V <= below_v <= WINDOW_V + METER_V
     if not matched:
         return ViolationKind.CLOSE_UNMATCHED
     return ViolationKind.CLOSE_UNLIMITED if closing.limit_a > JOIN_A else None

@@ -1,6 +1,6 @@
-"""The real program under fire: lines that break, brokers that restart, processes that are killed and frozen, threads that
-die, emergency stops. Every process on its own and on the real clock; never a frozen demand, never a stuck state, and
-recovery without a hand.
+"""The real program under fire: lines that break, brokers that restart, processes that are killed and frozen, threads
+that die, emergency stops. Every process on its own and on the real clock; never a frozen demand, never a stuck state,
+and recovery without a hand.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,10 +123,13 @@ def test_a_hundred_broker_restarts(tmp_path: Path) -> None:
 # --- killed and frozen --------------------------------------------------------------------------------------------
 
 
-def busy(station: Rig) -> None:
-    """Three guns and all nine modules."""
+def busy(station: Rig, status: str = "charging") -> None:
+    """Three guns and all nine modules; `connected`: contactors closed onto waiting cars, nothing on."""
     for gun, kw in ((1, 70), (3, 150), (5, 110)):
-        station.say.charge(f"D{(gun + 1) // 2}", 1, kw, TARGET_V)
+        device = f"D{(gun + 1) // 2}"
+        station.say.tell(f"vesec/1/target_voltage/{device}", TARGET_V if status == "charging" else 0)
+        station.say.tell(f"vesec/1/demand/{device}", kw)
+        station.say.tell(f"vesec/1/vehicle_status/{device}", status)
 
 
 def last_edge_s(plant: Plant) -> float:
@@ -292,7 +296,8 @@ def test_a_thread_that_dies_ends_everything_through_the_safe_door(tmp_path: Path
         edge_s = float(state["last_heartbeat_edge_s"]) - broken_s
         print(f"{thread}: ended after {took_s:.2f} s, OFF after {offs[0].at_s - broken_s:.3f} s, edge {edge_s:.3f} s")
         if thread in ("control", "decision"):
-            assert edge_s <= EDGE_LIMIT_S, "a dead control thread beats no more"
+            # the last edge is the line itself, which falls when the outputs are disabled already
+            assert edge_s <= 0.3, "a dead control thread beats no more"
         else:
             assert state["violation_counts"] == {}, "the control thread lives and unloads first"
         assert "broken on purpose" in running(station).console
@@ -315,9 +320,9 @@ def test_a_can_sender_that_hangs_is_a_dead_thread(tmp_path: Path) -> None:
 
 def test_a_paho_thread_that_dies_is_replaced(tmp_path: Path) -> None:
     trigger = tmp_path / "BREAK"
-    patch = breaking("mqtt_handler._Link", "_heard", trigger).replace("raise Runtime", "os.unlink(%r); raise Runtime" % str(trigger))
+    once = f"os.unlink({str(trigger)!r}); raise SystemExit('broken on purpose')"
     with rig(tmp_path, start=False) as station:
-        station.start_main(patch=patch.replace("raise RuntimeError", "raise SystemExit"))
+        station.start_main(patch=breaking("mqtt_handler._Link", "_heard", trigger, once))
         charging(station)
         trigger.touch()
         wait_for(lambda: not trigger.exists(), "paho's thread has met the fault", 15.0)
@@ -348,12 +353,11 @@ def with_tls(folder: Path) -> tuple[str, str]:
 
 def stop_and_reset(station: Rig, times: int) -> None:
     """Stops at full power and while contactors are closed onto waiting cars."""
-    plant, say = station.plant, station.say
+    plant = station.plant
     to_off_s, to_open_s = [], []
     for number in range(times):
-        full = number < 4
-        busy(station)
-        say.tell("vesec/1/vehicle_status/D1", "charging" if full else "connected")
+        full = number < 2 or number % 20 == 0
+        busy(station, "charging" if full else "connected")
         wait_for(lambda: len(plant.state()["closed"]) >= 6, "six contactors are closed", 30.0)
         if full:
             wait_for(lambda: plant.state()["power_kw"] > 100.0, "the station is at power", 30.0)
@@ -368,16 +372,18 @@ def stop_and_reset(station: Rig, times: int) -> None:
         to_open_s.append(max(at_s for at_s, _ in plant.events("opened")) - pressed_s)
         plant.command("estop release")
         wait_for(lambda: plant.state()["estop_healthy"], "the button is released", 2.0)
-        wait_for(lambda: _reset(station), "a person has reset", 15.0)
+        wait_for(lambda n=number: _reset(station) > n, "a person has reset", 15.0)
     p50, p99 = summary("emergency stop to OFF on the wire", to_off_s)
     summary("emergency stop to all contactors open", to_open_s)
     assert p99 <= 0.020 and p50 <= 0.020
     assert max(to_open_s) <= 0.200
 
 
-def _reset(station: Rig) -> bool:
+def _reset(station: Rig) -> int:
+    """Ask for it, as often as it takes until every module is proven off; how many resets there were so far."""
     station.say.tell_once("vesec/station/reset/central/set", "true")
-    return bool(station.status()["state"] in ("ready", "degraded"))
+    threading.Event().wait(0.2)
+    return running(station).console.count("Reset by a person")
 
 
 def test_emergency_stops_are_on_the_wire_within_20_ms_and_open_within_200(tmp_path: Path) -> None:
