@@ -358,7 +358,8 @@ def stop_and_reset(station: Rig, times: int) -> None:
     for number in range(times):
         full = number < 2 or number % 20 == 0
         busy(station, "charging" if full else "connected")
-        wait_for(lambda: len(plant.state()["closed"]) >= 6, "six contactors are closed", 30.0)
+        least = 6 if full else 3  # a waiting car's battery is on the bus after the first contactor of its gun
+        wait_for(lambda n=least: len(plant.state()["closed"]) >= n, "contactors are closed", 30.0)
         if full:
             wait_for(lambda: plant.state()["power_kw"] > 100.0, "the station is at power", 30.0)
         before = len(plant.events("emergency_stop"))
