@@ -293,6 +293,7 @@ class DemandProcessor:
         beat = self._pass_gate(now_s)
         changed, commands, door_reason = self._take_in()
         pause_s = min(STEP_S, self._contactors.step(now_s, beat))
+        stopped = self._stop_at_once(now_s)
         if now_s < self._look_due_s and not changed and not commands and door_reason is None and self._calm():
             return pause_s
         modules = self._modules.status(now_s)
@@ -302,7 +303,7 @@ class DemandProcessor:
         self._hear(changed, modules, now_s)
         for command in commands:
             command(now_s)
-        self._look_after_station(now_s, modules)
+        self._look_after_station(now_s, modules, stopped)
         self._feed.step(now_s, modules, self._decision, self._site_budget_kw(now_s))
         self._stop_welded(now_s)
         moved = self._decide(now_s, modules)
@@ -402,14 +403,23 @@ class DemandProcessor:
 
     # --- start, stop, station-wide checks --------------------------------------------------------------------------
 
-    def _look_after_station(self, now_s: float, modules: Sequence[ModuleStatus]) -> None:
+    def _stop_at_once(self, now_s: float) -> bool:
+        """The emergency stop has just been pressed: OFF to all before anything is looked at; True when it was told."""
+        pressed = self._start.armed and not self._contactors.emergency_stop_healthy
+        if not pressed or self._watch.block is ReasonCode.EMERGENCY_STOP:
+            return False
+        self._modules.off_now(None, now_s)
+        return True
+
+    def _look_after_station(self, now_s: float, modules: Sequence[ModuleStatus], stopped: bool) -> None:
+        """`stopped`: all modules were told OFF in this step already."""
         can = self._modules.can_status()
         self.faults.set(FaultCode.CAN_LINK_DOWN, "station", self._link_missed(can.up, now_s), now_s)
         if not self._start.armed:
             self._start_up(now_s, can.up, modules)
         if self._start.phase in (StartPhase.LINK, StartPhase.QUIET):
             return  # the pins are not set up yet
-        if self._watch.step(now_s, can, self._contactors, modules, self._used, self._start.armed):
+        if self._watch.step(now_s, can, self._contactors, modules, self._used, self._start.armed) and not stopped:
             self._modules.off_now(None, now_s)
         self._feed.contacts(self._contactors.states)
 
