@@ -15,10 +15,12 @@ import logging
 import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
+import can.bus
 from can import Bus, BusABC, CanError, Message
 from can.util import cast_from_string
 
@@ -35,6 +37,10 @@ from protocols.base import Frame, Make, MalformedFrame, ModuleReading, Signal
 from worker import Clock, Worker
 
 log = logging.getLogger(__name__)
+
+#: python-can reckons the timeout of `recv` with the clock on the wall: when it is set back by an hour, a receive of 50 ms
+#: lasts an hour. Seen in the running station; hence its clock is the monotonic one here.
+can.bus.time = time.monotonic  # type: ignore[attr-defined]
 
 ORDER_VALID_S = 0.5
 PLAN_STEP_S = 0.05

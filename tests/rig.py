@@ -311,6 +311,7 @@ class Rig:
         self.plant = Plant(folder / "plant", self.broker.port)
         self.talker: Talker | None = None
         self.main: Process | None = None
+        self.files = self.plant.folder
 
     @property
     def config(self) -> Path:
@@ -322,12 +323,19 @@ class Rig:
             self.talker = Talker(self.broker.port)
         return self.talker
 
-    def start_main(self, ready: bool = True, limit_s: float = 10.0, patch: str = "") -> Process:
-        """Start main.py against the plant and wait until it is ready to serve. `patch`: Python that runs before it."""
-        command = [sys.executable, "main.py", "--config", str(self.config)]
+    def start_main(
+        self, ready: bool = True, limit_s: float = 10.0, patch: str = "", files: Path | None = None
+    ) -> Process:
+        """Start main.py against the plant and wait until it is ready to serve.
+
+        `patch`: Python that runs before it. `files`: its config and all that it writes lie there, not with the plant.
+        """
+        self.files = files or self.plant.folder
+        config = self.files / "config.ini"
+        command = [sys.executable, "main.py", "--config", str(config)]
         if patch:
             run = "import sys, main; sys.exit(main.main())"
-            command = [sys.executable, "-c", f"{patch}\n{run}", "--config", str(self.config)]
+            command = [sys.executable, "-c", f"{patch}\n{run}", "--config", str(config)]
         self.main = Process(command, self.plant.folder / "main.out", gpio_of(self.plant.folder))
         if ready:
             self.main.wait_line("Station ready", limit_s)
@@ -335,7 +343,7 @@ class Rig:
         return self.main
 
     def status(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.plant.folder / "status.json").read_text())
+        content: dict[str, Any] = json.loads((self.files / "status.json").read_text())
         return content
 
     def peer(self, *topics: str) -> Peer:

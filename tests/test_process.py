@@ -457,6 +457,7 @@ def test_a_broker_that_goes_takes_the_demand_with_it_and_brings_service_back(tmp
         wait_for(lambda: station.plant.power_kw(1) == 0.0, "the demand does not freeze", 13.0)
         print(f"broker gone: power at 0 after {time.monotonic() - gone_s:.1f} s (demand_timeout 6 s)")
         station.main.wait_line("Gun 1: its device is silent")
+        station.main.wait_line("Fault BROKER_LOST station")
         wait_for(lambda: station.status()["mqtt"] is False, "status.json says so")
         station.broker.start()
         wait_for(lambda: station.plant.power_kw(1) > 0.0, "gun 1 is served again", 20.0)
