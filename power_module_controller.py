@@ -38,8 +38,8 @@ from worker import Clock, Worker
 
 log = logging.getLogger(__name__)
 
-#: python-can reckons the timeout of `recv` with the clock on the wall: when it is set back by an hour, a receive of 50 ms
-#: lasts an hour. Seen in the running station; hence its clock is the monotonic one here.
+#: python-can reckons the timeout of `recv` with the clock on the wall: when that is set back by an hour, a receive of
+#: 50 ms lasts an hour. Seen in the running station; hence its clock is the monotonic one here.
 can.bus.time = time.monotonic  # type: ignore[attr-defined]
 
 ORDER_VALID_S = 0.5
@@ -516,10 +516,10 @@ class PowerModuleController:
     def _queue_all_off(self) -> None:
         self._queue.flush(None)
         everyone = tuple(self._by_number)
-        for time in range(ALL_OFF_TIMES):
+        for turn in range(ALL_OFF_TIMES):
             for make in self._makes:
                 for frame in make.encode_all_off():
-                    key = (_Kind.OFF, time, frame.can_id, frame.data)
+                    key = (_Kind.OFF, turn, frame.can_id, frame.data)
                     self._queue.put(Outgoing(Priority.ALL_OFF, 0, key, frame, everyone))
 
     def _plan_all(self, now_s: float) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from simulator.virtual import Level
+from simulator.arrivals import timetable
+from simulator.virtual import Level, VirtualStation, settings_at
 from tests.long_run import Run, run
 
+ROOT = Path(__file__).parent.parent
 HOUR_CARS = 20
 
 
@@ -53,6 +57,34 @@ def test_the_same_seed_gives_the_same_events_byte_for_byte(tmp_path: Path) -> No
 
 def test_two_hours_at_reading_level_are_safe(tmp_path: Path) -> None:
     assert_safe(readings(tmp_path, hours=2.0, cars=20))
+
+
+def test_memory_does_not_grow_over_hours(tmp_path: Path) -> None:
+    """What the rooms and the decisions keep after an hour of cars is what they keep an hour later."""
+    arrivals = timetable(3, 30, mean_gap_s=240.0)
+    station = VirtualStation(settings_at(tmp_path), level=Level.READINGS, seed=3, arrivals=arrivals)
+
+    def go_on(until_s: float) -> None:
+        while station.clock.time_s < until_s:
+            station.run_to(station.clock.time_s + 60.0)
+            station.records.clear()  # on site they go to a file
+
+    go_on(1800.0)
+    tracemalloc.start()
+    try:
+        go_on(3600.0)
+        gc.collect()
+        before = tracemalloc.take_snapshot()
+        go_on(7200.0)
+        gc.collect()
+        after = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    ours = (str(ROOT / "planning"), *map(str, ROOT.glob("*.py")))
+    changes = after.compare_to(before, "filename")
+    grown = sum(each.size_diff for each in changes if each.traceback[0].filename.startswith(ours))
+    print(f"memory of rooms and decisions after an hour more: {grown / 1000:+.1f} kB")
+    assert grown < 40_000, "1 MB a day"
 
 
 @pytest.mark.soak
