@@ -110,7 +110,7 @@ class Case:
     contact: ContactState  # of the crosspoint of the seat (OPEN while free)
     facts: Fact
     gun_facts: GunFact  # of the seat's gun, or of `want` while free
-    bus_open: bool  # no other module is, or may be, on the bus of that gun
+    bus_open: bool  # no module is, or may be, on the bus of that gun
     age_ms: int
     now_ms: int
     times: Times
@@ -411,7 +411,7 @@ class Sequencer:
             contact(gun, seat.module) if seat.gun else ContactState.OPEN,
             Fact(facts),
             GunFact(gun_facts[gun]),
-            self._bus_open(gun, seat.module),
+            self._bus_open(gun),
             now_ms - seat.since_ms,
             now_ms,
             self._times,
@@ -421,8 +421,8 @@ class Sequencer:
                 return self._move(seat, gun, row, now_ms)
         return None
 
-    def _bus_open(self, gun: int, but: int) -> bool:
-        return not any(s.gun == gun and s.module != but and s.stage.on_bus for s in self.seats)
+    def _bus_open(self, gun: int) -> bool:
+        return not any(seat.gun == gun and seat.stage.on_bus for seat in self.seats)
 
     def _move(self, seat: Seat, gun: int, row: Row, now_ms: int) -> SequenceEvent:
         event = SequenceEvent(seat.module, gun, seat.stage, row.then, row.fault)
@@ -434,8 +434,7 @@ class Sequencer:
             seat.failed_closes = 0
         if row.fault in _PAUSED_AFTER:
             seat.not_before_ms = now_ms + self._times.pause_ms
-        if row.then is not Stage.MATCH and row.then is not Stage.FREE:
-            seat.last_gun = gun
+        seat.last_gun = gun
         if seat.stage is Stage.OPEN and row.then is Stage.FREE:
             seat.parted_ms = now_ms
         seat.stage, seat.since_ms = row.then, now_ms
