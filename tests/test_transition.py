@@ -410,6 +410,76 @@ def test_a_person_releases_what_is_proven_open_and_nothing_else() -> None:
         assert (bench.stage() is Stage.FREE) is (contact in PROVEN_OPEN)
 
 
+def test_a_person_gives_the_module_a_fresh_start() -> None:
+    bench = Bench(modules=2)
+    bench.put(Stage.WELDED, module=2)
+    for seat in bench.sequencer.seats:
+        seat.failed_closes, seat.not_before_ms = 1, START_MS + 5000
+    bench.sequencer.release(bench.contact, START_MS + 7)
+    assert [(seat.failed_closes, seat.not_before_ms) for seat in bench.sequencer.seats] == [(0, 0)] * 2
+    free, freed = bench.sequencer.seats
+    assert (freed.gun, freed.since_ms, freed.parted_ms) == (0, START_MS + 7, START_MS + 7)
+    assert free.parted_ms is None, "this one has not let go of anything"
+
+
+def test_a_weld_ties_its_own_module_to_that_gun() -> None:
+    bench = Bench(modules=3)
+    bench.sequencer.weld(2, ELSEWHERE, START_MS + 3)
+    first, welded, last = bench.sequencer.seats
+    assert (welded.stage, welded.gun, welded.last_gun) == (Stage.WELDED, ELSEWHERE, ELSEWHERE)
+    assert welded.since_ms == START_MS + 3
+    assert {first.stage, last.stage} == {Stage.FREE}
+
+
+# --- each seat for itself -------------------------------------------------------------------------------------------
+
+
+def test_each_module_goes_where_it_is_wanted_by_its_own_proofs() -> None:
+    bench = Bench(modules=3)
+    bench.wants, bench.facts = [HERE, ELSEWHERE, NOBODY], [READY, READY, READY]
+    bench.step()
+    assert [(seat.stage, seat.gun) for seat in bench.sequencer.seats] == [
+        (Stage.CLOSE_DEAD, HERE), (Stage.CLOSE_DEAD, ELSEWHERE), (Stage.FREE, 0),
+    ]  # fmt: skip
+    bench = Bench(modules=3)
+    bench.wants, bench.facts = [HERE, ELSEWHERE, HERE], [NOTHING, READY, NOTHING]
+    assert [event.module for event in bench.step()] == [2]
+
+
+@pytest.mark.parametrize(("stage", "gun"), [(Stage.SERVE, ELSEWHERE), (Stage.MATCH, HERE), (Stage.RETRY, HERE)])
+def test_a_module_elsewhere_or_behind_an_open_contactor_leaves_the_bus_dark(stage: Stage, gun: int) -> None:
+    bench = Bench(modules=2)
+    bench.put(stage, gun, module=2)
+    bench.wants, bench.facts = [HERE, gun], [READY, NOTHING]
+    bench.guns[gun] = QUIET
+    bench.contacts[(gun, 2)] = CLOSED if stage.on_bus else OPEN
+    bench.step()
+    assert bench.stage(1) is Stage.CLOSE_DEAD
+
+
+def test_only_a_proven_opening_counts_as_parting() -> None:
+    bench = Bench()
+    bench.arrange(Stage.OPEN, At(want=NOBODY))
+    bench.step(40)
+    assert bench.sequencer.seats[0].parted_ms == START_MS + 40
+    for stage, at in ((Stage.RETRY, At(want=NOBODY, age_ms=1000)), (Stage.CLOSE_DEAD, At(want=NOBODY))):
+        bench = Bench()
+        bench.arrange(stage, at)
+        bench.step(at.age_ms)
+        assert bench.stage() is Stage.FREE
+        assert bench.sequencer.seats[0].parted_ms is None, "it was never on that bus"
+
+
+def test_an_order_to_open_is_not_yet_a_parting() -> None:
+    bench = Bench()
+    bench.arrange(Stage.UNLOAD, At(contact=CLOSED, facts=Fact.UNLOADED))
+    assert bench.step(10)[0].after is Stage.OPEN
+    assert bench.sequencer.seats[0].parted_ms is None
+    bench.contacts[(1, 1)] = ContactState.OPEN_FAILED
+    assert bench.step(10)[0].after is Stage.WELDED
+    assert bench.sequencer.seats[0].parted_ms is None
+
+
 # --- timers and everything at once ----------------------------------------------------------------------------------
 
 
@@ -427,6 +497,8 @@ def test_a_pause_is_a_timer_too() -> None:
     bench.sequencer.seats[0].not_before_ms = START_MS + 10
     assert bench.sequencer.next_due_ms(START_MS) == START_MS + 10
     assert bench.sequencer.next_due_ms(START_MS + 10) is None
+    bench.put(Stage.SERVE)
+    assert bench.sequencer.next_due_ms(START_MS) is None, "a module that serves waits for nothing"
 
 
 _facts = st.integers(0, 63).map(Fact)
