@@ -110,7 +110,6 @@ class Drive:
         self._stepped_at_s = 0.0
         self._followed_at_s = 0.0
         self._conducted = False
-        self._conducting_twice_at_s: float | None = None
         self._lowest_v: float | None = None
         self._own_v: float | None = None
         self._own_at_s = float("-inf")
@@ -201,7 +200,6 @@ class Drive:
     def _enter(self, phase: Phase, now_s: float) -> None:
         self.phase = phase
         self._phase_since_s = now_s
-        self._conducting_twice_at_s = None
         self._idle_since_s = None
         if phase in (Phase.OFF, Phase.NO_LOAD):
             self._sharing.reset()
