@@ -41,11 +41,12 @@ class Orders:
             control = self._controls[result.gun]
             if result.gun not in decision.by_gun and control.drive.phase is Phase.OFF:
                 continue
+            searched = control.drive.searching
             given = self._given(control, result, target_kw, searching < FAST_READS, now_s, decision, modules)
             for module, order in control.drive.step(now_s, given).items():
                 if order.on:
                     orders[module - 1] = order
-            searching += control.drive.searching
+            searching += control.drive.searching - searched
             for module in control.drive.no_start:
                 self._pool.pause(module, now_s)
             control.drive.no_start.clear()
