@@ -63,6 +63,7 @@ def test_never_above_the_limit_a_cap_or_the_ramp(steps: list[tuple[float, float,
         set_a = sharing.step(now_s, allowed_a, caps_a, measured)
         total_a = sum(set_a.values())
         assert total_a <= allowed_a + 1e-6
+        assert all(sharing.set_a(m) == set_a.get(m, 0.0) for m in range(1, 10))
         assert all(-1e-9 <= set_a[m] <= caps_a[m] + 1e-6 for m in caps_a)
         history.append((now_s, total_a))
         for then_s, then_a in history:
@@ -149,3 +150,19 @@ def test_what_the_gun_has_is_not_taken_back_when_the_car_takes_less() -> None:
     gun.run(10.0, 150.0)
     gun.gives = {1: 5.0, 2: 5.0}
     assert min(gun.run(5.0, 150.0)) == CLOSE(150.0)
+
+
+@pytest.mark.parametrize(("gives_a", "hands_over"), [(None, False), (17.9, False), (18.0, True), (20.0, True)])
+def test_a_newcomer_that_is_read_within_two_amperes_gets_more(gives_a: float | None, hands_over: bool) -> None:
+    """Module 2 has 20 A of 60 A."""
+    gun = Gun(1)
+    gun.run(10.0, 40.0)
+    gun.modules.append(2)
+    gun.gives = {1: 40.0, 2: 0.0}
+    gun.run(10.0, 60.0)
+    assert gun.set_a == CLOSE({1: 40.0, 2: 20.0})
+    before_a, measured_a = gun.set_a[2], {1: 40.0}
+    if gives_a is not None:
+        measured_a[2] = before_a - (20.0 - gives_a)
+    after_a = gun.sharing.step(gun.now_s + 1.0, 60.0, {1: CAP_A, 2: CAP_A}, measured_a)
+    assert (after_a[2] > before_a) is hands_over
