@@ -22,6 +22,10 @@ from simulator.module_wire import Reply
 log = logging.getLogger(__name__)
 
 FRAME_S = 0.0012
+#: Of the identifiers on the bus the lower one wins: strangers give way to modules and controller.
+STRANGERS = tuple(0x1800_0000 + number for number in range(7))
+#: Class bits of an error frame (Linux, can/error.h).
+ERROR_BUS_OFF, ERROR_RESTARTED = 0x040, 0x100
 #: ModuleWire.answer, or a function around it that locks the plant.
 Answer = Callable[[int, bytes, float], list[Reply]]
 #: Told of each frame on the wire: time, identifier, data, True if a controller sent it.
@@ -29,10 +33,15 @@ FrameLog = Callable[[float, int, bytes, bool], None]
 
 
 class Line:
-    """The bus as a queue of one: one frame at a time, replies in the order in which they became ready."""
+    """The bus as a queue of one: one frame at a time, replies in the order in which they became ready.
+
+    `flood`: strangers send too, evenly, as soon as it is their turn and nothing of ours is ready.
+    """
 
     def __init__(self) -> None:
         self._free_at_s = float("-inf")
+        self._stranger_due_s = self._stranger_period_s = float("inf")
+        self._stranger = 0
         self._ready: list[tuple[float, int, int, bytes]] = []
         self._count = 0  # keeps frames that became ready together in the order they were queued
 
@@ -47,20 +56,31 @@ class Line:
             self._count += 1
             heappush(self._ready, (heard_at_s + delay_s, self._count, can_id, data))
 
+    def flood(self, share_pct: float, now_s: float) -> None:
+        """From now on frames of strangers take this share of the bus; 0 ends it."""
+        if not 0.0 <= share_pct <= 100.0:
+            raise ValueError(f"{share_pct:g} is no share of the bus: 0 to 100 %")
+        self._stranger_period_s = 100.0 * FRAME_S / share_pct if share_pct else float("inf")
+        self._stranger_due_s = now_s if share_pct else float("inf")
+
     def next_end_s(self) -> float:
-        """When the next reply will have been sent; infinite when none waits."""
-        return max(self._ready[0][0], self._free_at_s) + FRAME_S if self._ready else float("inf")
+        """When the next frame that waits will have been sent; infinite when none does."""
+        begin_s = min(self._ready[0][0], self._stranger_due_s) if self._ready else self._stranger_due_s
+        return max(begin_s, self._free_at_s) + FRAME_S
 
     def pop(self, now_s: float) -> tuple[float, int, bytes] | None:
-        """The next reply that is complete by `now_s`: (time, identifier, data)."""
-        if not self._ready:
-            return None
+        """The next reply, or frame of a stranger, that is complete by `now_s`: (time, identifier, data)."""
         end_s = self.next_end_s()
         if end_s > now_s:
             return None
+        begin_s = end_s - FRAME_S
         self._free_at_s = end_s
-        _, _, can_id, data = heappop(self._ready)
-        return end_s, can_id, data
+        if self._ready and self._ready[0][0] <= begin_s:
+            _, _, can_id, data = heappop(self._ready)
+            return end_s, can_id, data
+        self._stranger_due_s = begin_s + self._stranger_period_s
+        self._stranger = (self._stranger + 1) % len(STRANGERS)
+        return end_s, STRANGERS[self._stranger], bytes(8)
 
     def clear(self) -> None:
         """Forget what waits (the link broke)."""
@@ -71,7 +91,8 @@ class WireBus(can.BusABC):
     """A python-can bus in memory: `recv` never waits, and time is what `now_s()` says. The order is always the same.
 
     Hooks: `down` (every call raises), `refuse_sends` (so many sends raise ENOBUFS), `lose_sends` (so many vanish),
-    `inject` (a frame from nowhere), `cut` (frames pass in neither direction, and nobody is told).
+    `inject` (a frame from nowhere), `cut` (frames pass in neither direction, and nobody is told), `flood` (strangers
+    take a share of the bus).
     """
 
     def __init__(self, answer: Answer, now_s: Callable[[], float], on_frame: FrameLog | None = None) -> None:
@@ -124,11 +145,25 @@ class WireBus(can.BusABC):
         """Let any frame arrive: foreign, malformed, an error frame."""
         self._injected.append(msg)
 
+    def foreign(self, can_id: int, data: bytes) -> None:
+        """Let a frame arrive that no module sent."""
+        self.inject(_message(self._now_s(), can_id, data))
+
+    def tell_error(self, error_class: int) -> None:
+        """Let the controller chip report an error, as an error frame."""
+        self.inject(can.Message(arbitration_id=error_class, is_error_frame=True, is_extended_id=False, data=bytes(8)))
+
+    def flood(self, share_pct: float) -> None:
+        """Strangers take this share of the bus from now on; 0 ends it."""
+        self._line.flood(share_pct, self._now_s())
+
     def next_arrival_s(self) -> float:
         """When the next frame will be there; infinite when none is on its way (for loops in virtual time)."""
-        if self.cut or self.down:
+        if self.down:
             return float("inf")
-        return float("-inf") if self._injected else self._line.next_end_s()
+        if self._injected:
+            return float("-inf")
+        return float("inf") if self.cut else self._line.next_end_s()
 
     def drop(self) -> None:
         """Nobody listens: what was on its way is lost."""

@@ -83,13 +83,13 @@ class OutputChain:
             self._take_stray_edges()
             self._stages &= CHAIN_MASK
             self.latched = self._stages
-            self._drive()
+            self.drive()
         self._latch_level = 1 if level else 0
 
     def output_enable(self, level: int) -> None:
         """Active low."""
         self.enabled = not level
-        self._drive()
+        self.drive()
 
     def serial_output(self) -> int:
         """QH' of the far chip: the bit that the next clock edge would push out."""
@@ -99,7 +99,7 @@ class OutputChain:
         """A burst of noise that flips these bits in the stages and in the outputs, once."""
         self._stages ^= mask
         self.latched ^= mask
-        self._drive()
+        self.drive()
 
     def restore(self, latched: int, enabled: bool) -> None:
         """Set the state that the chips kept while no program drove their pins."""
@@ -113,7 +113,8 @@ class OutputChain:
         else:
             self._stages >>= -self.edges_gained
 
-    def _drive(self) -> None:
+    def drive(self) -> None:
+        """Bring the coils to what latches, enable and faults make of them."""
         self.coils = self._driven()
         if self._on_change is not None:
             self._on_change()

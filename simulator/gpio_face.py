@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
 from planning.settings import Gpio, GpioDriver
+from simulator.chip_faults import ChainFaults
 from simulator.chips import DirectCoils, HeartbeatInput, InputChain, OutputChain
 
 
@@ -43,7 +44,8 @@ class SimulatedGpio:
     """The part of RPi.GPIO that the controller uses, over chips wired as `pins` says.
 
     Give an instance wherever the module RPi.GPIO is expected. Wrong use raises what the real library raises.
-    `output_chain` and `input_chain` carry the fault hooks for tests (None with the direct wiring).
+    `output_chain` and `input_chain` carry the fault hooks for tests, `chip_faults` has words for them (None with the
+    direct wiring).
     """
 
     BOARD: ClassVar[int] = 10
@@ -73,6 +75,7 @@ class SimulatedGpio:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self.output_chain: OutputChain | None = None
         self.input_chain: InputChain | None = None
+        self.chip_faults: ChainFaults | None = None
         self._heartbeat = HeartbeatInput(now_s, self._on_heartbeat_edge)
         self._wired_outputs: dict[int, Callable[[int], None]] = {pins.heartbeat_pin: self._heartbeat.drive}
         self._wired_inputs: dict[int, Callable[[], int]] = {pins.emergency_stop_pin: self._read_emergency_stop}
@@ -210,6 +213,7 @@ class SimulatedGpio:
         if pins.readback_pin is not None:
             self._wired_inputs[pins.readback_pin] = outputs.serial_output
         self.output_chain, self.input_chain = outputs, inputs
+        self.chip_faults = ChainFaults(outputs, inputs)
         return outputs
 
     def _wire_direct(self, pins: Gpio, module_count: int, gun_count: int) -> DirectCoils:

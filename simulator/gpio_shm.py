@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from planning.settings import Gpio, GpioDriver
+from simulator.chip_faults import stuck
 from simulator.chips import CHAIN_BITS, CHAIN_MASK
 from simulator.gpio_face import SimulatedGpio
 
 FILE_NAME = "gpio.shm"
-_MAGIC = 0x5345_5645_4731_0001  # the last half is the version of this layout
+_MAGIC = 0x5345_5645_4731_0002  # the last half is the version of this layout
 _WORDS = 32
 _FLAG = 1 << 63
 
@@ -52,6 +53,11 @@ _WORD_HEARTBEAT_NS = 18  # 0: no edge yet
 _WORD_CONTROLLER_PID = 19
 # Written by the plant.
 _WORD_INPUTS = 24  # bits 0-55: feedback inputs; bit 63: emergency stop loop is closed
+_WORD_STUCK_ON = 25  # drivers behind the outputs: the registers know nothing of them
+_WORD_STUCK_OFF = 26
+_WORD_FLIPS = 27  # how often a bit was turned over in the registers; the low 8 bits: which one last
+_WORD_CHAINS = 28  # bit 0: the test input reads 0; bit 1: the readback is wrong; from bit 8: stray edges plus 128
+_NO_STRAY_EDGES = 128 << 8
 
 
 class PlantSide:
@@ -74,6 +80,7 @@ class PlantSide:
             self._words[word] = _NO_PIN if pin is None else pin
         self._words[_WORD_OUTPUTS] = random.Random(seed).getrandbits(CHAIN_BITS)
         self._words[_WORD_INPUTS] = _FLAG
+        self._words[_WORD_CHAINS] = _NO_STRAY_EDGES
         self._words[_WORD_MAGIC] = _MAGIC
         fresh.replace(folder / FILE_NAME)  # whole at once: no controller can map half of it
 
@@ -81,7 +88,8 @@ class PlantSide:
     def coils(self) -> int:
         """Coils that have current now; 0 while output enable is high."""
         outputs = self._words[_WORD_OUTPUTS]
-        return outputs & CHAIN_MASK if outputs & _FLAG else 0
+        driven = (outputs | self._words[_WORD_STUCK_ON]) & ~self._words[_WORD_STUCK_OFF]
+        return driven & CHAIN_MASK if outputs & _FLAG else 0
 
     @property
     def coil_image_latched(self) -> int:
@@ -122,6 +130,29 @@ class PlantSide:
     @emergency_stop_healthy.setter
     def emergency_stop_healthy(self, healthy: bool) -> None:
         self._words[_WORD_INPUTS] = self._words[_WORD_INPUTS] & CHAIN_MASK | (_FLAG if healthy else 0)
+
+    # --- chip_faults.Chips: drivers stand here, the chains in the controller's process --------------------------------
+
+    def stick_output(self, index: int, level: int | None) -> None:
+        words = self._words
+        words[_WORD_STUCK_ON], words[_WORD_STUCK_OFF] = stuck(
+            words[_WORD_STUCK_ON], words[_WORD_STUCK_OFF], index, level
+        )
+
+    def flip_output(self, index: int) -> None:
+        self._words[_WORD_FLIPS] = ((self._words[_WORD_FLIPS] >> 8) + 1) << 8 | index
+
+    def flip_readback(self, wrong: bool) -> None:
+        self._set_chain_bit(1 << 1, wrong)
+
+    def flip_test_input(self, wrong: bool) -> None:
+        self._set_chain_bit(1 << 0, wrong)
+
+    def shift_feedback(self, edges: int) -> None:
+        self._words[_WORD_CHAINS] = self._words[_WORD_CHAINS] & 0xFF | (edges + 128) << 8
+
+    def _set_chain_bit(self, bit: int, wrong: bool) -> None:
+        self._words[_WORD_CHAINS] = self._words[_WORD_CHAINS] & ~bit | (bit if wrong else 0)
 
 
 class ControllerSide:
@@ -164,6 +195,10 @@ class ControllerSide:
     def inputs(self) -> int:
         return self._words[_WORD_INPUTS]
 
+    def chain_faults(self) -> tuple[int, int]:
+        """What the plant has broken in the chains: the words FLIPS and CHAINS."""
+        return self._words[_WORD_FLIPS], self._words[_WORD_CHAINS]
+
     def emergency_stop_healthy(self) -> bool:
         return bool(self._words[_WORD_INPUTS] & _FLAG)
 
@@ -178,6 +213,7 @@ class SharedGpio(SimulatedGpio):
         self._side = side
         self._no_edges = threading.Event()
         super().__init__(side.pins(), now_s, side.gun_count, side.module_count)
+        self._faults_taken = (side.chain_faults()[0], _NO_STRAY_EDGES)  # a burst of before does not come again
         if self.output_chain is not None:
             self.output_chain.restore(*side.outputs())
 
@@ -212,7 +248,21 @@ class SharedGpio(SimulatedGpio):
             before = level
 
     def _read_feedback_inputs(self) -> int:
+        faults = self._side.chain_faults()
+        if faults != self._faults_taken:
+            self._break_chains(*faults)
         return self._side.inputs()
+
+    def _break_chains(self, flips: int, chains: int) -> None:
+        """Let what the plant says come true in the chains of this process."""
+        flips_taken, self._faults_taken = self._faults_taken[0], (flips, chains)
+        if self.chip_faults is None:
+            return
+        if flips != flips_taken:
+            self.chip_faults.flip_output(flips & 0xFF)
+        self.chip_faults.flip_test_input(bool(chains & 1))
+        self.chip_faults.flip_readback(bool(chains & 2))
+        self.chip_faults.shift_feedback((chains >> 8) - 128)
 
     def _read_emergency_stop(self) -> int:
         return 1 if self._side.emergency_stop_healthy() else 0

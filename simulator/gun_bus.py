@@ -16,14 +16,14 @@ from simulator.power_module import STEP_S, PowerModule
 #: Bus bar and dispenser filter; the bleeder then brings 1000 V to 60 V in 4.5 s (5 s are allowed).
 CAPACITANCE_F = 60e-6
 BLEEDER_OHM = 26_700.0
-BLEED_TAU_S = CAPACITANCE_F * BLEEDER_OHM
+#: What is left when the bleeder is broken: insulation and meters. 640 V to 60 V then take minutes.
+BROKEN_BLEEDER_OHM = 2_000_000.0
 #: Load line of a module in constant voltage: 2.7 V at 133 A.
 MODULE_SIEMENS = 50.0
 #: The battery is told what it received, and asked for its voltage, this often.
 BATTERY_STEPS = 200
 
 _STORE_S = CAPACITANCE_F / STEP_S
-_NODE_S = _STORE_S + 1.0 / BLEEDER_OHM
 _SETTLED_V = 0.005
 
 
@@ -59,7 +59,9 @@ class GunBus:
     __slots__ = (
         "_at_s",
         "_battery_j",
+        "_bleed_tau_s",
         "_countdown",
+        "_node_siemens",
         "_ocv_v",
         "_voltage_v",
         "battery",
@@ -89,6 +91,7 @@ class GunBus:
         self._voltage_v = self._at_s = 0.0
         self._ocv_v = self._battery_j = 0.0
         self._countdown = BATTERY_STEPS
+        self._set_bleeder(BLEEDER_OHM)
 
     def voltage_v(self, now_s: float) -> float:
         """Voltage of the bus bar."""
@@ -96,7 +99,7 @@ class GunBus:
             return self._voltage_v
         if self.connected and self.battery is not None:
             return self._ocv_v
-        return self._voltage_v * exp(-max(0.0, now_s - self._at_s) / BLEED_TAU_S)
+        return self._voltage_v * exp(-max(0.0, now_s - self._at_s) / self._bleed_tau_s)
 
     def attach(self, battery: Battery | None, connected: bool, now_s: float) -> None:
         """Plug a car in or out, or move the dispenser's output contactor."""
@@ -104,6 +107,16 @@ class GunBus:
         self._pay()
         self.battery, self.connected = battery, connected
         self._ocv_v = battery.ocv_v() if battery is not None else 0.0
+        self.steady = False
+
+    def break_bleeder(self, broken: bool, now_s: float) -> None:
+        """Break the bleeder: what is charged stays charged; False mends it."""
+        self.hold(now_s)
+        self._set_bleeder(BROKEN_BLEEDER_OHM if broken else BLEEDER_OHM)
+
+    def _set_bleeder(self, ohm: float) -> None:
+        self._bleed_tau_s = CAPACITANCE_F * ohm
+        self._node_siemens = _STORE_S + 1.0 / ohm
         self.steady = False
 
     def regroup(self, modules: list[PowerModule], now_s: float) -> None:
@@ -197,7 +210,7 @@ class GunBus:
 
     def _load(self) -> tuple[float, float]:
         """Everything on the node but the modules: conductance, and the current that it would drive at 0 V."""
-        siemens, source_a = _NODE_S, _STORE_S * self._voltage_v
+        siemens, source_a = self._node_siemens, _STORE_S * self._voltage_v
         if self.connected and self.battery is not None:
             battery_s = 1.0 / self.battery.resistance_ohm
             siemens += battery_s

@@ -22,6 +22,7 @@ Reply = tuple[float, int, bytes]
 SET, SET_REPLY, READ, READ_REPLY, SERIAL_REPLY, ALL_SET, ALL_SET_REPLY = 0, 1, 2, 3, 4, 11, 12
 
 STATUS_DC_UNDER_VOLTAGE = 1 << 8
+STATUS_TOO_HOT = 1 << 16
 STATUS_DERATED_BY_HEAT = 1 << 23
 STATUS_OFF = 1 << 25
 STATUS_CONSTANT_CURRENT = 1 << 27
@@ -89,6 +90,10 @@ class WireModule:
         self.extra_status |= status_bits
         self.module.failed = True
         self.module.shut_down(now_s)
+
+    def show(self, status_bits: int) -> None:
+        """Show these status bits as well, whatever it does, until `heal`."""
+        self.extra_status |= status_bits
 
     def heal(self) -> None:
         """Back to an honest, healthy module."""

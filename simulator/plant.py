@@ -223,6 +223,17 @@ class Plant:
         self.contacts.drive(self._coils, now_s)
         self._note(now_s, "emergency_stop", "released")
 
+    def break_bleeder(self, gun: int, broken: bool, now_s: float) -> None:
+        """The bleeder of a gun's bus bar burns out, or (False) is replaced."""
+        self.guns[gun - 1].break_bleeder(broken, now_s)
+        self._note(now_s, "bleeder", f"g{gun} {'broken' if broken else 'mended'}")
+
+    def dump_load(self, gun: int, now_s: float) -> None:
+        """The car opens its own contactor at whatever current flows; for the station its battery is gone."""
+        bus = self.guns[gun - 1]
+        self._note(now_s, "load_dump", f"g{gun} {bus.current_a:.1f} A")
+        bus.attach(None, bus.connected, now_s)
+
     def break_contact(self, crosspoint: Crosspoint, fault: ContactFault, now_s: float) -> None:
         """Put a fault into one contactor."""
         self.contacts.break_contact(index_of(crosspoint), fault, now_s)

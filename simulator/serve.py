@@ -89,7 +89,7 @@ class PlantProcess:
         self._event_log = None if options.event_log is None else _EventLog(options.event_log, self.plant, now_s)
         self._far_end = PlantSide(self._folder, _pins(config), seed=options.seed)
         self._cabinet = Cabinet(self.plant, self._far_end)
-        self._bench = Bench(self.plant, self.wire, self.server)
+        self._bench = Bench(self.plant, self.wire, self.server, self._far_end)
         self._control = _Control(self._folder / "control")
         self._started_s = now_s
         self._state_due_s = now_s

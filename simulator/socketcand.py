@@ -52,7 +52,11 @@ class _Client:
 
 
 class SocketcandServer:
-    """The simulated bus as a TCP port on 127.0.0.1. Hook: `cut` (connections stay, frames pass no more)."""
+    """The simulated bus as a TCP port on 127.0.0.1.
+
+    Hooks: `cut` (connections stay, frames pass no more), `lose_sends` (so many frames of clients vanish), `foreign`,
+    `tell_error`, `flood` as in WireBus.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class SocketcandServer:
     ) -> None:
         """Listen at once; port 0 takes a free one. Raises OSError when the port is taken."""
         self.cut = False
+        self.lose_sends = 0
         self.malformed = 0
         self.frames = 0
         self._answer = answer
@@ -172,6 +177,20 @@ class SocketcandServer:
         else:
             self.malformed += 1
 
+    # --- what a test or the control file breaks -----------------------------------------------------------------------
+
+    def foreign(self, can_id: int, data: bytes) -> None:
+        """Let a frame arrive that no module sent."""
+        self._spread(self._now_s(), can_id, data, sender=None)
+
+    def tell_error(self, error_class: int) -> None:
+        """Let the controller chip report an error to everybody, whether frames pass or not."""
+        self._tell_all(f"< error {error_class:03X} {self._now_s():.6f} >", sender=None)
+
+    def flood(self, share_pct: float) -> None:
+        """Strangers take this share of the bus from now on; 0 ends it."""
+        self._line.flood(share_pct, self._now_s())
+
     # --- frames -------------------------------------------------------------------------------------------------------
 
     def _send(self, client: _Client, words: list[str]) -> None:
@@ -186,6 +205,9 @@ class SocketcandServer:
             return
         now_s = self._now_s()
         client.raw_from_s = min(client.raw_from_s, now_s)
+        if self.lose_sends > 0:
+            self.lose_sends -= 1
+            return
         heard_at_s = self._line.occupy(now_s)
         self._spread(now_s, can_id, data, sender=client, extended=len(words[1]) == 8)
         if not self.cut and len(words[1]) == 8:
@@ -198,7 +220,9 @@ class SocketcandServer:
         if self.cut:
             return
         name = f"{can_id:08X}" if extended else f"{can_id:03X}"
-        text = f"< frame {name} {at_s:.6f} {data.hex().upper()} >"
+        self._tell_all(f"< frame {name} {at_s:.6f} {data.hex().upper()} >", sender)
+
+    def _tell_all(self, text: str, sender: _Client | None) -> None:
         now_s = self._now_s()
         for client in list(self._clients.values()):
             if client is not sender and client.raw_from_s is not None and now_s >= client.raw_from_s:

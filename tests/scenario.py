@@ -11,24 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import can
-
-from planning.model import Crosspoint, GunReport, StationReport
+from planning.model import GunReport, StationReport
 from planning.reports import OutMessage
 from simulator import faults
-from simulator.can_face import FRAME_S
-from simulator.contacts import CONTACTS, GUNS
+from simulator.contacts import GUNS
 from simulator.gun_bus import FixedBattery
-from simulator.plant import index_of
 from simulator.virtual import Level, VirtualStation, settings_at
 
 TICK_S = 0.25
 #: how often is looked while something has to come about within a time
 LOOK_S = 0.02
-BUS_OFF = 0x040
-STRANGER = 0x1800_0000
 REPEAT_S = 5.0
-FIRST_TEST_BIT = 1 << CONTACTS
 #: what a gun delivers is compared with this much tolerance: meters, voltage grid and load line of the modules
 DELIVERY_SHARE = 0.04
 _KINDS = {
@@ -63,15 +56,6 @@ class Dispenser:
     repeat_due_s: float = 0.0
 
 
-class NoLink:
-    """The CAN side of a station without wires."""
-
-    cut = False
-
-    def drop_clients(self) -> None:
-        raise AssertionError("this level has no wires: say `level = wire`")
-
-
 class Scenario:
     """One file. `run` raises AssertionError that names the file, the moment and what was seen instead."""
 
@@ -85,15 +69,14 @@ class Scenario:
         self._expected = _timed(text["expect"])
         self.deadlines = list(_deadlines(text["within"])) if text.has_section("within") else []
         self._waiting: list[Deadline] = []
-        self._flood_until_s = float("-inf")
         config = "\n".join(_config_lines(text))
         level = Level(head.get("level", "readings"))
         self.station = VirtualStation(settings_at(folder, config), level=level, seed=head.getint("seed", 1))
         self.station.on_message = self._overhear
         self._dispensers = {gun: Dispenser() for gun in range(1, GUNS + 1)}
         self._faults_told: set[tuple[str, str]] = set()
-        link = self.station.bus if level is Level.WIRE else NoLink()
-        self._bench = faults.Bench(self.station.plant, self.station.wire, link)
+        wired = (self.station.bus, self.station.gpio.chip_faults) if level is Level.WIRE else ()
+        self._bench = faults.Bench(self.station.plant, self.station.wire, *wired)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -119,7 +102,6 @@ class Scenario:
         while (now_s := self.station.clock.time_s) < end_s:
             for gun, dispenser in self._dispensers.items():
                 self._step_dispenser(gun, dispenser, now_s)
-            self._flood(now_s)
             self.station.run_to(min(end_s, now_s + (LOOK_S if self._waiting else TICK_S)))
             self._look_at_deadlines(self.station.clock.time_s)
 
@@ -132,13 +114,6 @@ class Scenario:
             late = now_s - deadline.at_s >= deadline.limit_s + LOOK_S / 2
             assert not (seen and late), f"{self.name}: {deadline.limit_s:g} s after {deadline.at_s:g} s not yet " \
                 f"'{deadline.line}': {seen}"
-
-    def _flood(self, now_s: float) -> None:
-        """As many frames of strangers as the bus carries."""
-        if now_s < self._flood_until_s:
-            for number in range(round(TICK_S / FRAME_S)):
-                message = can.Message(arbitration_id=STRANGER + number % 7, is_extended_id=True, data=bytes(8))
-                self.station.bus.inject(message)
 
     def _step_dispenser(self, gun: int, dispenser: Dispenser, now_s: float) -> None:
         plant = self.station.plant
@@ -167,35 +142,8 @@ class Scenario:
             self.station.plant.plug(int(words[1]), _battery(words[2]), self.station.clock.time_s)
         elif words[0] == "command":
             self._command(words[1:])
-        elif words[0] == "feedback":
-            chain = self.station.gpio.input_chain
-            assert chain is not None
-            chain.flipped = FIRST_TEST_BIT if words[1] == "cut" else 0
-            chain.edges_gained = 1 if words[1] == "shifted" else 0
-        elif words[0] == "coil":
-            self._break_coil(words[1:])
-        elif words[0] == "can" and words[1] in _CAN_WORDS:
-            _CAN_WORDS[words[1]](self, words[2:])
         else:
             faults.apply(line, self._bench, self.station.clock.time_s)
-
-    def _break_coil(self, words: list[str]) -> None:
-        chain = self.station.gpio.output_chain
-        assert chain is not None
-        chain.stuck_on = chain.stuck_off = 0
-        chain.readback_flipped = words[0] == "readback_wrong"
-        if words[0] in ("stuck_on", "stuck_off"):
-            crosspoint = Crosspoint(int(words[1][1]), int(words[1][3]))
-            setattr(chain, words[0], 1 << index_of(crosspoint))
-
-    def _bus_off(self) -> None:
-        error = can.Message(arbitration_id=BUS_OFF, is_error_frame=True, is_extended_id=False, data=bytes(8))
-        self.station.bus.inject(error)
-
-    def _second_controller(self) -> None:
-        """A frame of our own kind that we did not send: read the voltage of all modules."""
-        data = bytes((0x12, 0, 0, 0, 0, 0, 0, 0))
-        self.station.bus.inject(can.Message(arbitration_id=0x0200_0000 | 5 << 14, is_extended_id=True, data=data))
 
     def _say(self, gun: int, word: str, rest: list[str]) -> None:
         dispenser = self._dispensers[gun]
@@ -309,17 +257,6 @@ _CHECKS: dict[str, Check] = {
     ),
     "all_off": lambda run, _, words: _differs(run._modules_on(), [], "list of modules on"),
     "closed": lambda run, _, words: _differs(len(run.station.plant.closed_contacts()), int(words[0]), "number closed"),
-}
-
-
-_CAN_WORDS: dict[str, Callable[[Scenario, list[str]], None]] = {
-    "down": lambda run, _: setattr(run.station.bus, "down", True),
-    "up": lambda run, _: setattr(run.station.bus, "down", False),
-    "refuses": lambda run, words: setattr(run.station.bus, "refuse_sends", int(words[0])),
-    "loses": lambda run, words: setattr(run.station.bus, "lose_sends", int(words[0])),
-    "busoff": lambda run, _: run._bus_off(),
-    "second_controller": lambda run, _: run._second_controller(),
-    "flooded": lambda run, words: setattr(run, "_flood_until_s", run.station.clock.time_s + float(words[0])),
 }
 
 

@@ -17,10 +17,8 @@ import pytest
 
 from planning.settings import Gpio
 from simulator.cabinet import Cabinet
-from simulator.faults import Bench, apply
 from simulator.gpio_face import SimulatedGpio
 from simulator.gpio_shm import ControllerSide
-from simulator.module_wire import ModuleWire
 from simulator.plant import Plant
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -139,63 +137,3 @@ def test_the_monostable_drops_the_coils_half_a_second_after_the_last_edge() -> N
     run_to(1.56)
     assert plant.closed_contacts() == []
     assert cabinet.supply_drops == 1
-
-
-class NoLink:
-    cut = False
-    dropped = 0
-
-    def drop_clients(self) -> None:
-        self.dropped += 1
-
-
-def test_every_line_of_the_help_does_what_it_says() -> None:
-    plant, link = Plant(seed=1), NoLink()
-    wire = ModuleWire(plant.modules)
-    bench = Bench(plant, wire, link)
-    for line in (
-        "mute m1",
-        "deaf m2",
-        "freeze m3",
-        "ignore_off m4",
-        "ignore_set m5",
-        "derate m6 20",
-        "fail m7 42",
-        "reboot m8",
-        "duplicate m9",
-        "battery g2 480",
-        "can cut",
-        "can drop",
-        "stick g1m1",
-        "reads_closed g1m2",
-        "reads_open g1m3",
-        "weld g1m4",
-    ):
-        assert apply(line, bench, 0.0) == line
-    assert wire.board(1).muted
-    assert wire.board(2).deaf
-    assert wire.board(3).frozen is not None
-    assert wire.board(4).module.ignores_off
-    assert wire.board(5).module.ignores_set_points
-    assert wire.board(6).module.available_a == 20.0
-    assert wire.board(7).extra_status == 0x42
-    assert wire.board(8).silent_until_s > 0.0
-    assert len(wire.boards) == 10
-    assert plant.guns[1].battery is not None
-    assert (link.cut, link.dropped) == (True, 1)
-    assert len(plant.contacts.faults) == 4
-    apply("heal m1", bench, 0.0)
-    apply("repair g1m4", bench, 0.0)
-    apply("can join", bench, 0.0)
-    assert not wire.board(1).muted
-    assert len(plant.contacts.faults) == 3
-    assert link.cut is False
-
-
-@pytest.mark.parametrize(
-    "line", ["", "explode", "mute", "mute m10", "weld g7m1", "weld m1", "estop maybe", "can dance"]
-)
-def test_a_line_that_says_nothing_is_refused_with_help(line: str) -> None:
-    plant = Plant()
-    with pytest.raises(ValueError):
-        apply(line, Bench(plant, ModuleWire(plant.modules), NoLink()), 0.0)
