@@ -28,6 +28,11 @@ CLOCK_TOLERANCE_S = 5.0
 SEQUENCE_SILENCE_S = 10.0
 #: Rejections of one gun are told and logged once in this time; all are counted.
 TELL_EVERY_S = 1.0
+#: More messages of one gun than this within RATE_WINDOW_S and its device has gone mad: one that tells all seven values
+#: twice a second sends 140. All of them are taken all the same; the newest value counts.
+MAX_IN_WINDOW = 500
+RATE_WINDOW_S = 10.0
+TELL_RATE_EVERY_S = 60.0
 #: A command may lower what config.ini allows; these ends only keep nonsense out.
 MAX_SITE_LIMIT_KW = 10_000.0
 MAX_GUN_LIMIT_KW = 1000.0
@@ -55,12 +60,22 @@ class _Quiet:
 
 
 @dataclass(slots=True)
+class _Rate:
+    """How many messages one gun's topics brought since the window began, and when too many were last told."""
+
+    since_s: float = float("-inf")
+    count: int = 0
+    told_at_s: float = float("-inf")
+
+
+@dataclass(slots=True)
 class MessageCounts:
     """What `handle` did, for the log and the page."""
 
     accepted: int = 0
     own: int = 0  # our own messages that came back
     unknown_keys: int = 0
+    floods: int = 0  # windows in which a gun's topics brought too many messages
     rejected: Counter[Reason] = field(default_factory=lambda: Counter(dict.fromkeys(Reason, 0)))
 
 
@@ -93,6 +108,7 @@ class MessageProcessor:
         self._orders = self._command_routes(guns, modules)
         self._routes: dict[bytes, _Route] = {}
         self._quiet: dict[int | None, _Quiet] = {gun: _Quiet() for gun in (None, *guns)}
+        self._rates: dict[int | None, _Rate] = {gun: _Rate() for gun in (None, *guns)}
 
     @property
     def rejected(self) -> Counter[Reason]:
@@ -213,6 +229,7 @@ class MessageProcessor:
             route.last_seq = content.seq
         self.counts.accepted += 1
         self.counts.unknown_keys += content.unknown_keys
+        self._watch_rate(route.gun, now_s)
 
     def _check_clock(self, ts_s: float | None) -> None:
         if ts_s is None or not self._clock_synchronised():
@@ -228,6 +245,22 @@ class MessageProcessor:
             return
         if seq <= route.last_seq:
             raise RefusedError(Reason.REPLAY, f"seq {seq} is not greater than {route.last_seq}, the last accepted one")
+
+    def _watch_rate(self, gun: int | None, now_s: float) -> None:
+        """Count a message of this gun (None: of no gun); say once a minute that there are too many."""
+        rate = self._rates[gun]
+        if now_s - rate.since_s >= RATE_WINDOW_S:
+            rate.since_s, rate.count = now_s, 0
+        rate.count += 1
+        if rate.count != MAX_IN_WINDOW + 1:
+            return
+        self.counts.floods += 1
+        if now_s - rate.told_at_s >= TELL_RATE_EVERY_S:
+            rate.told_at_s = now_s
+            log.warning(
+                "%s: %d messages within %.1f s. Its device repeats far too often; only the newest values count",
+                f"Gun {gun}" if gun else "No gun of ours", rate.count, now_s - rate.since_s,
+            )  # fmt: skip
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -263,6 +296,7 @@ class MessageProcessor:
         self.counts.rejected[refusal.reason] += 1
         quiet = self._quiet[gun]
         now_s = self._clock.now_s()
+        self._watch_rate(gun, now_s)
         if now_s - quiet.told_at_s < TELL_EVERY_S:
             quiet.left_out += 1
             return

@@ -276,3 +276,31 @@ def test_b27_a_thousand_messages_a_second_cost_little(bench: Bench) -> None:
     # Two seconds' worth; 30 ms here, with a wide margin for a loaded machine.
     assert time.perf_counter() - started_s < 0.6
     assert bench.processor.counts.accepted == 2000
+
+
+def warned_of_a_flood(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "far too often" in record.getMessage()]
+
+
+def flood(bench: Bench, messages: int, seconds: float, payload: str = "30") -> None:
+    for _ in range(messages):
+        bench.say("vesec/1/demand/D1", payload)
+        bench.clock.advance(seconds / messages)
+
+
+def test_b27_what_devices_do_is_no_flood(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    flood(bench, 14 * 60, 60.0)  # seven values twice a second
+    assert warned_of_a_flood(caplog) == [] and bench.processor.counts.floods == 0
+
+
+@pytest.mark.parametrize("payload", ["30", "rubbish"])
+def test_b27_a_flood_is_counted_and_told_once_a_minute(
+    bench: Bench, caplog: pytest.LogCaptureFixture, payload: str
+) -> None:
+    flood(bench, 11_000, 11.0, payload)
+    assert bench.processor.counts.floods == 2
+    (told,) = warned_of_a_flood(caplog)
+    assert told.startswith("Gun 1: 501 messages within 0.5 s")
+    flood(bench, 110_000 // 2, 55.0, payload)
+    assert len(warned_of_a_flood(caplog)) == 2
+    assert bench.values(2).demand_kw is None
