@@ -260,6 +260,12 @@ class DemandProcessor:
 
         self._do(command)
 
+    @property
+    def door_reason(self) -> str | None:
+        """Why the safe door was opened; None: it was not. Any thread."""
+        with self._lock:
+            return self._door_reason
+
     def health(self) -> Health:
         with self._lock:
             return self._health

@@ -194,6 +194,9 @@ class Station:
         if self.failures:
             name, error = self.failures[0]
             return f"thread {name} ended: {type(error).__name__}: {error}"
+        reason = self.core.demand.door_reason
+        if reason is not None:  # the gate opened the door by itself: the program ends, and the service starts it anew
+            return reason
         assert self._control is not None
         late_s = (now_s - self._control.last_step_s) / self._speed
         if late_s > CONTROL_LATE_S:

@@ -19,7 +19,10 @@ OUR_THREADS = (
     "fake-broker", "fake-client", "fault-proxy",
 )  # fmt: skip
 #: Files whose tests take many seconds each.
-LONG_FILES = ("test_process.py", "test_hours.py")
+LONG_FILES = (
+    "test_under_fire.py", "test_house_under_stress.py", "test_process.py", "test_hours.py", "test_station_machine.py",
+    "test_explorer.py", "test_restart_anywhere.py",
+)  # fmt: skip
 #: A thread that was told to end has this long to do so.
 END_S = 2.0
 
