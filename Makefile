@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SITE := $(shell $(PYTHON) -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("RPi") else "")' 2>/dev/null)
 LOCK_FLAGS := --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --quiet
 
-.PHONY: run test soak bench docs lock clean
+.PHONY: run test soak mutants bench docs lock clean
 
 run: $(VENV)/.sim
 	$(BIN)/python main.py --simulate $(ARGS)
@@ -18,6 +18,11 @@ test: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m soak -s
+
+# Changes the code of the interlock, the switching sequence and the limits, one small change at a time, and counts what
+# no test notices. `mutmut show NAME` in the same place shows a change.
+mutants: $(VENV)/.mutants
+	$(BIN)/python tests/mutation.py
 
 bench: $(VENV)/.sim
 	$(BIN)/python -m bench.speed
@@ -44,10 +49,15 @@ $(VENV)/.dev: $(VENV)/.sim requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/.mutants: $(VENV)/.dev requirements-mutants.txt
+	@echo "Installing mutmut"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-mutants.txt
+	@touch $@
+
 # Renews the locks from the .in files (needs `pip install uv` once).
 lock:
-	for set in requirements requirements-sim requirements-dev; do \
+	for set in requirements requirements-sim requirements-dev requirements-mutants; do \
 		uv pip compile $(LOCK_FLAGS) $$set.in -o $$set.txt; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) mutants .pytest_cache .mypy_cache .ruff_cache
