@@ -59,6 +59,7 @@ def test_two_hours_at_reading_level_are_safe(tmp_path: Path) -> None:
     assert_safe(readings(tmp_path, hours=2.0, cars=20))
 
 
+@pytest.mark.soak
 def test_memory_does_not_grow_over_hours(tmp_path: Path) -> None:
     """What the rooms and the decisions keep after an hour of cars is what they keep an hour later."""
     arrivals = timetable(3, 30, mean_gap_s=240.0)

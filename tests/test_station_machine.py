@@ -25,7 +25,7 @@ from simulator.contacts import CONTACTS, GUNS, MODULES
 from simulator.gun_bus import FixedBattery
 from simulator.virtual import VirtualStation, settings_at
 
-STEPS, SOAK_STEPS = 26_000, 125_000
+STEPS, SOAK_STEPS = 25_000, 125_000
 TICK_S = 0.25
 #: Finding a shorter example takes minutes; SHRINK=1 in the environment asks for it.
 SHRINK = "SHRINK" in os.environ
