@@ -55,6 +55,7 @@ def test_the_same_seed_gives_the_same_events_byte_for_byte(tmp_path: Path) -> No
     assert first.events != other.events
 
 
+@pytest.mark.soak
 def test_two_hours_at_reading_level_are_safe(tmp_path: Path) -> None:
     assert_safe(readings(tmp_path, hours=2.0, cars=20))
 
