@@ -14,7 +14,7 @@ run: $(VENV)/.sim
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 3 --maxschedchunk 1 -m "not soak"
+	$(BIN)/pytest -n 5 --maxschedchunk 1 -m "not soak"
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m soak -s

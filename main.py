@@ -63,7 +63,7 @@ BY_HAND_S = 0.2
 #: A broker that is gone so long is a fault; a reconnect takes 1 s at the least.
 BROKER_PATIENCE_S = 5.0
 #: A disk that failed is told until it has worked for so long.
-DISK_STANDS_S = 30.0
+DISK_STANDS_S = 10.0
 #: status.json is due every second; a disk that took longer than this for it stalls.
 DISK_STALLS_S = 3.0
 

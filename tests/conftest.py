@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from typing import Any, TypeVar
+from contextlib import ExitStack
+from typing import IO, Any, TypeVar
 
 import pytest
 
@@ -18,20 +20,26 @@ OUR_THREADS = (
     "status", "off-by-hand", "gpio-edges", "simulated-", "socketcand", "broker",
     "fake-broker", "fake-client", "fault-proxy",
 )  # fmt: skip
-#: Files whose tests take many seconds each.
-LONG_FILES = (
-    "test_under_fire.py", "test_house_under_stress.py", "test_process.py", "test_hours.py", "test_station_machine.py",
-    "test_explorer.py", "test_restart_anywhere.py",
-)  # fmt: skip
+#: Files whose tests need a core for many seconds each; those of the mark "process" mostly wait for real processes.
+BUSY_FILES = ("test_hours.py", "test_station_machine.py", "test_explorer.py", "test_restart_anywhere.py")
+#: So many stations of real processes at a time: more of them on two cores disturb each other's times.
+STATIONS_AT_ONCE = 3
 #: A thread that was told to end has this long to do so.
 END_S = 2.0
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    """Tests that wait, tests that are busy and all the short ones, evenly mixed, so that they end together."""
+    waiting = [item for item in items if item.get_closest_marker("process")]
+    busy = [item for item in items if item.path.name in BUSY_FILES]
+    busy.sort(key=lambda item: BUSY_FILES.index(item.path.name))
+    long = {*waiting, *busy}
+    short = [item for item in items if item not in long]
+    place = {item: number / len(kind) for kind in (waiting, busy, short) for number, item in enumerate(kind)}
+    items.sort(key=lambda item: place[item])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -71,6 +79,29 @@ def no_leaks() -> Iterator[None]:
     channels = sorted(_open_channels() - channels_before)
     assert not names, f"threads outlive the test: {', '.join(names)}"
     assert not channels, f"virtual CAN buses outlive the test: {', '.join(channels)}"
+
+
+@pytest.fixture(autouse=True)
+def one_station_of_few(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test with real processes waits until fewer than STATIONS_AT_ONCE others run, in whichever worker."""
+    if request.node.get_closest_marker("process") is None:
+        yield
+        return
+    folder, tick = tmp_path_factory.getbasetemp().parent, threading.Event()
+    with ExitStack() as opened:
+        places = [opened.enter_context((folder / f"station-{n}").open("w")) for n in range(STATIONS_AT_ONCE)]
+        while not any(_taken(place) for place in places):
+            tick.wait(0.1)
+        yield
+
+
+def _taken(place: IO[str]) -> bool:
+    """True when this place was free and is ours until it is closed."""
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_ours(thread: threading.Thread) -> bool:

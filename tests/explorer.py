@@ -191,10 +191,10 @@ class World:
 
     # --- saving ---------------------------------------------------------------------------------------------------
 
-    def save(self) -> list[list[tuple[str, Any]]]:
+    def save(self) -> list[Frozen]:
         return _frozen(self._everything)
 
-    def load(self, saved: list[list[tuple[str, Any]]]) -> None:
+    def load(self, saved: list[Frozen]) -> None:
         _thaw(self._everything, saved)
 
     def key(self) -> tuple[Any, ...]:
@@ -500,27 +500,34 @@ class World:
 
 
 Mutable = (list, dict, set, deque)
+#: What never changes, or is saved by itself.
+NOT_SAVED = ("sequencer", "_driver", "_contacts", "_settings", "_memory", "guns", "modules", "_matrix", "_safety")
+#: Of one object: the attributes that nobody changes in place, and the containers.
+Frozen = tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, Any], ...]]
 
 
-def _frozen(objects: list[Any]) -> list[list[tuple[str, Any]]]:
+def _frozen(objects: list[Any]) -> list[Frozen]:
     """The attributes of each, with containers copied one level deep (what they hold is immutable)."""
-    return [[(name, _copied(getattr(each, name))) for name in _names(each)] for each in objects]
+    return [_frozen_one(each) for each in objects]
 
 
-def _thaw(objects: list[Any], frozen: list[list[tuple[str, Any]]]) -> None:
-    for each, attributes in zip(objects, frozen, strict=True):
-        for name, value in attributes:
-            setattr(each, name, _copied(value))
+def _frozen_one(each: Any) -> Frozen:
+    held = [(name, getattr(each, name)) for name in _names(each)]
+    plain = tuple((name, value) for name, value in held if not isinstance(value, Mutable))
+    return plain, tuple((name, value.copy()) for name, value in held if isinstance(value, Mutable))
+
+
+def _thaw(objects: list[Any], frozen: list[Frozen]) -> None:
+    for each, (plain, containers) in zip(objects, frozen, strict=True):
+        for name, value in plain:
+            setattr(each, name, value)
+        for name, value in containers:
+            setattr(each, name, value.copy())
 
 
 def _names(each: Any) -> list[str]:
-    skipped = ("sequencer", "_driver", "_contacts", "_settings", "_memory", "guns", "modules", "_matrix", "_safety")
     names = [f.name for f in dataclasses.fields(each)] if dataclasses.is_dataclass(each) else list(vars(each))
-    return [name for name in names if name not in skipped]
-
-
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, Mutable) else value
+    return [name for name in names if name not in NOT_SAVED]
 
 
 # --- the search -------------------------------------------------------------------------------------------------------

@@ -47,9 +47,9 @@ def test_an_hour_over_the_full_wire_is_safe_and_allocates_as_the_readings_do(
 
 
 def test_the_same_seed_gives_the_same_events_byte_for_byte(tmp_path: Path) -> None:
-    first = run(Level.WIRE, tmp_path, hours=0.05, cars=6)
-    again = run(Level.WIRE, tmp_path, hours=0.05, cars=6)
-    other = run(Level.WIRE, tmp_path, hours=0.05, cars=6, seed=2)
+    first = run(Level.WIRE, tmp_path, hours=0.03, cars=6)
+    again = run(Level.WIRE, tmp_path, hours=0.03, cars=6)
+    other = run(Level.WIRE, tmp_path, hours=0.03, cars=6, seed=2)
     assert first.events == again.events
     assert first.station.records == again.station.records
     assert first.events != other.events
