@@ -624,6 +624,7 @@ class DemandProcessor:
             bus_voltage_v=self._feed.bus_v[crosspoint.gun] if others else control.told_steady_v(now_s),
             bus_told_v=told_v,
             bus_has_live_module=any(map(facts.may_be_on, others)),
+            told_dead_at_s=self._feed.told_dead_at_s(crosspoint.module),
         )
         refusal = self._contactors.request_close(crosspoint, evidence, now_s)
         if refusal is None:

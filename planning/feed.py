@@ -11,7 +11,7 @@ from planning import facts
 from planning.decision import Decision, DecisionCore
 from planning.faults import FaultBook, FaultCode
 from planning.gun_control import GunControl
-from planning.model import ContactState, GunValues, ModuleState, ModuleStatus
+from planning.model import ContactState, GunValues, ModuleState, ModuleStatus, crosspoint_index
 from planning.module_facts import SeatView, gun_facts, seat_facts
 from planning.module_pool import ModulePool
 from planning.reasons import ReasonCode
@@ -155,10 +155,11 @@ class Feed:
         gun = seat.gun or want
         bits = 0
         if gun:
+            self._note_told_dead(seat)
             view = SeatView(
                 status=status,
                 bus_v=self.bus_v[gun],
-                bus_told_dead_at_s=self._told_dead_at_s(seat),
+                bus_told_dead_at_s=self.told_dead_at_s(module),
                 low_range=self.low_range(gun),
                 may_break=module == breaking,
             )
@@ -172,14 +173,17 @@ class Feed:
         self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
         self._core.put(f"m{module}f", bits)
 
-    def _told_dead_at_s(self, seat: Seat) -> float | None:
+    def told_dead_at_s(self, module: int) -> float | None:
         """When the bus of the module was last told dead while its contactor was closed.
 
-        Later it proves nothing: behind an open contactor the lead keeps its charge, whatever the bus does.
+        Earlier or later it proves nothing: behind an open contactor the lead keeps its charge, whatever the bus does.
         """
-        if seat.stage.on_bus:
+        return self._dead_while_closed.get(module)
+
+    def _note_told_dead(self, seat: Seat) -> None:
+        states, index = self._contact_states, crosspoint_index(seat.gun, seat.module, self._module_count)
+        if seat.gun and states and states[index] is ContactState.CLOSED:
             self._dead_while_closed[seat.module] = self._controls[seat.gun].told_dead_at_s
-        return self._dead_while_closed.get(seat.module)
 
     def _watch_off(self, status: ModuleStatus, seat: Seat, now_s: float) -> None:
         """Rule 7.3: a module that is to go off and is not shown unloaded in time is a fault until it shows off."""

@@ -58,7 +58,7 @@ def _judge_contacts(facts: ContactFacts) -> CloseRefusal | None:
 
 def _judge_voltages(facts: ContactFacts, evidence: CloseEvidence, safety: Safety, now_s: float) -> CloseRefusal | None:
     if _bus_is_dead(facts.gun_dark, evidence, safety.dead_voltage_v):
-        return _judge_dead_bus(evidence.module, safety, now_s)
+        return _judge_dead_bus(evidence, safety, now_s)
     return _judge_live_bus(evidence, safety, now_s)
 
 
@@ -71,13 +71,16 @@ def _bus_is_dead(gun_dark: bool, evidence: CloseEvidence, dead_voltage_v: float)
     return gun_dark or evidence.bus_told_v is not None
 
 
-def _judge_dead_bus(module: ModuleStatus, safety: Safety, now_s: float) -> CloseRefusal | None:
+def _judge_dead_bus(evidence: CloseEvidence, safety: Safety, now_s: float) -> CloseRefusal | None:
+    module = evidence.module
     fresh_s = safety.fresh_reading_s
     if module.set_on or not _says(module, False, now_s, fresh_s):
         return CloseRefusal.MODULE_NOT_OFF
     dead = module.voltage_v is not None and module.voltage_v < safety.dead_voltage_v
     if not dead or not _fresh(module.voltage_at_s, now_s, fresh_s):
         return CloseRefusal.MODULE_NOT_DEAD
+    if not _rested(module, evidence.told_dead_at_s, safety.terminal_discharge_time_s, now_s):
+        return CloseRefusal.MODULE_NOT_RESTED
     return None
 
 
@@ -99,6 +102,14 @@ def _judge_live_bus(evidence: CloseEvidence, safety: Safety, now_s: float) -> Cl
 def _says(module: ModuleStatus, on: bool, now_s: float, fresh_s: float) -> bool:
     """Its own fresh status word; two modules on one address (REFUSED) have no status of their own."""
     return module.on is on and module.state is not ModuleState.REFUSED and _fresh(module.on_at_s, now_s, fresh_s)
+
+
+def _rested(module: ModuleStatus, told_dead_at_s: float | None, discharge_s: float, now_s: float) -> bool:
+    """Rule 7.4: its terminals, behind the diode, stay charged long after its own meter has fallen."""
+    if module.last_on_at_s is None:
+        return True
+    told_since = told_dead_at_s is not None and told_dead_at_s > module.last_on_at_s
+    return told_since or now_s - module.last_on_at_s >= discharge_s
 
 
 def _unloaded(module: ModuleStatus, safety: Safety, now_s: float) -> bool:

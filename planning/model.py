@@ -199,6 +199,7 @@ class CloseRefusal(Enum):
     PICKUPS = "too many coils picked up within 250 ms"
     MODULE_NOT_OFF = "dead bus: the module is not proven off"
     MODULE_NOT_DEAD = "dead bus: the module is above dead_voltage"
+    MODULE_NOT_RESTED = "dead bus: the module was on within terminal_discharge_time"
     BUS_NOT_DEAD = "the bus is not dead"
     NEED_VOLTAGE = "live bus: the bus voltage is not known"
     MODULE_NOT_ON = "live bus: the module is not on"
@@ -217,6 +218,8 @@ class CloseEvidence:
     bus_told_v: float | None
     #: True when any other module on this gun's bus is on or not known to be off
     bus_has_live_module: bool
+    #: when the bus of the module's own closed contactor was last told dead; None: never
+    told_dead_at_s: float | None = None
 
 
 def crosspoint_index(gun: int, module: int, module_count: int) -> int:

@@ -214,6 +214,11 @@ def unwanted_not_picked_up(case: Case) -> bool:
     return unwanted(case) and case.contact is ContactState.OPEN
 
 
+def bus_lost_not_picked_up(case: Case) -> bool:
+    """The last module left the bus that this one was matched to: its terminals are charged, the bus is not."""
+    return bus_lost(case) and case.contact is ContactState.OPEN
+
+
 def may_match(case: Case) -> bool:
     """Rule 7.4: back to the same gun at once, to another only rested."""
     return case.want == case.seat.last_gun or bool(case.facts & Fact.RESTED)
@@ -270,6 +275,7 @@ TABLE: Mapping[Stage, tuple[Row, ...]] = {
         Row(emergency, Stage.BREAK),
         Row(silent, Stage.LOST),
         Row(unwanted_not_picked_up, Stage.OPEN),
+        Row(bus_lost_not_picked_up, Stage.OPEN),
         Row(unwanted, Stage.UNLOAD),
         Row(closed, Stage.SERVE),
         Row(close_failed_twice, Stage.OPEN, FaultCode.CONTACTOR_STUCK_OPEN),

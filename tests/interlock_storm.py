@@ -47,8 +47,20 @@ def _told(
     return lambda module, now_s: CloseEvidence(status(module, now_s), bus_v, told_v, live)
 
 
+def on_before(ago_s: float, told_dead_before_s: float | None = None) -> Told:
+    """Off and dead by its meter, on until `ago_s`; its own closed bus was told dead before."""
+
+    def told(module: int, now_s: float) -> CloseEvidence:
+        status = dataclasses.replace(off_module(module, now_s), last_on_at_s=now_s - ago_s)
+        dead_at_s = None if told_dead_before_s is None else now_s - told_dead_before_s
+        return CloseEvidence(status, 3.0, 3.0, False, told_dead_at_s=dead_at_s)
+
+    return told
+
+
 #: What is told, and the only right answer when the contacts have nothing against it. A matched module's bus has 400 V.
 DEAD_GOOD = _told(_off(), 3.0, 3.0)
+RESTED_GOOD = (on_before(10.1), on_before(1.0, told_dead_before_s=0.5))
 LIVE_GOOD = _told(_on(), 400.0, None, True)
 SPOILED: dict[str, tuple[Told, CloseRefusal]] = {
     "off: status unknown": (_told(_off(on=None), 3.0, 3.0), CloseRefusal.MODULE_NOT_OFF),
@@ -62,6 +74,8 @@ SPOILED: dict[str, tuple[Told, CloseRefusal]] = {
     "off: no number": (_told(_off(voltage_v=NAN), 3.0, 3.0), CloseRefusal.MODULE_NOT_DEAD),
     "off: no voltage": (_told(_off(voltage_v=None), 3.0, 3.0), CloseRefusal.MODULE_NOT_DEAD),
     "off: old voltage": (_told(_off(voltage_at_s=0.0), 3.0, 3.0), CloseRefusal.MODULE_NOT_DEAD),
+    "off: on nine seconds ago": (on_before(9.0), CloseRefusal.MODULE_NOT_RESTED),
+    "off: on since the bus was told dead": (on_before(5.0, told_dead_before_s=6.0), CloseRefusal.MODULE_NOT_RESTED),
     "bus told alive": (_told(_off(), 400.0, 400.0), CloseRefusal.BUS_NOT_DEAD),
     "bus told just alive": (_told(_off(), 60.0, 60.0), CloseRefusal.BUS_NOT_DEAD),
     "bus told no number": (_told(_off(), 400.0, NAN), CloseRefusal.BUS_NOT_DEAD),
@@ -211,8 +225,10 @@ class Storm:
     def evidence(self, crosspoint: Crosspoint) -> tuple[CloseEvidence, Verdict]:
         """What is told, and what a free contactor must be answered."""
         module, now_s, roll = crosspoint.module, self.cabinet.now_s, self.rng.random()
-        if roll < 0.35:
+        if roll < 0.25:
             return DEAD_GOOD(module, now_s), None
+        if roll < 0.35:
+            return self.rng.choice(RESTED_GOOD)(module, now_s), None
         if roll < 0.70:
             return LIVE_GOOD(module, now_s), None
         if roll < 0.75:  # nothing told at all: good on a gun without any contact, unknown on any other

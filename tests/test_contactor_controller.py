@@ -190,6 +190,27 @@ def changed(status: ModuleStatus, **values: Any) -> ModuleStatus:
 
 
 @pytest.mark.parametrize(
+    ("on_ago_s", "told_dead_ago_s", "refusal"),
+    [
+        (None, None, None),
+        (10.0, None, None),
+        (9.9, None, CloseRefusal.MODULE_NOT_RESTED),
+        (0.2, 0.1, None),
+        (0.2, 0.2, CloseRefusal.MODULE_NOT_RESTED),
+        (0.2, 0.3, CloseRefusal.MODULE_NOT_RESTED),
+    ],
+)
+def test_dead_bus_for_charged_terminals(
+    cabinet: Cabinet, on_ago_s: float | None, told_dead_ago_s: float | None, refusal: CloseRefusal | None
+) -> None:
+    """Rule 7.4: what its meter shows is the side of the diode that falls at once."""
+    now_s = cabinet.now_s
+    last_on_at_s, told_dead_at_s = (None if ago_s is None else now_s - ago_s for ago_s in (on_ago_s, told_dead_ago_s))
+    evidence = dead_bus(changed(off_module(1, now_s), last_on_at_s=last_on_at_s))
+    assert ask(cabinet, dataclasses.replace(evidence, told_dead_at_s=told_dead_at_s)) is refusal
+
+
+@pytest.mark.parametrize(
     ("values", "refusal"),
     [
         ({}, None),

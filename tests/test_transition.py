@@ -85,6 +85,7 @@ SITUATIONS: dict[Stage, dict[str, At]] = {
         "emergency": At(gun=EMERGENCY),
         "silent": At(facts=Fact.LOST, gun=DRIVEN),
         "unwanted_not_picked_up": At(want=NOBODY, gun=DRIVEN),
+        "bus_lost_not_picked_up": At(),
         "unwanted": At(want=NOBODY, contact=CLOSED, gun=DRIVEN),
         "closed": At(contact=CLOSED, gun=DRIVEN),
         "close_failed_twice": At(contact=ContactState.CLOSE_FAILED, gun=DRIVEN, failed=1),
