@@ -183,7 +183,7 @@ def test_the_last_of_four_barriers_holds_a_weld(tmp_path: Path, monkeypatch: pyt
 def test_a_module_matched_to_a_bus_that_is_lost_is_held_by_two_barriers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits to close onto a live bus while the last module leaves that. This search found it, among three modules."""
+    """It waits to close onto a live bus while the last module leaves that; found by this search."""
     bounds = Bounds(modules=3, loss=False, welds=0, kills=False)
     monkeypatch.setattr(transition, "TABLE", without_row(Stage.CLOSE_LIVE, "bus_lost_not_picked_up"))
     monkeypatch.setattr(interlock, "_rested", lambda *_: True)
