@@ -442,12 +442,6 @@ class ContactorController:
         """Raises ValueError for a crosspoint that does not exist."""
         return self._contacts.states[self._matrix.index(crosspoint)]
 
-    def commanded(self, crosspoint: Crosspoint) -> bool:
-        return bool(self._contacts.image & self._bit(crosspoint))
-
-    def in_service(self, crosspoint: Crosspoint) -> bool:
-        return not self._out_of_service & self._bit(crosspoint)
-
     def closed_or_unproven_of_gun(self, gun: int) -> tuple[Crosspoint, ...]:
         """The gun's crosspoints that are commanded, closed, or not proven open."""
         return self._matrix.listed(self._possibly_closed & self._matrix.gun_masks[gun])

@@ -118,7 +118,6 @@ def test_the_feedback_is_read_right_before_a_close(cabinet: Cabinet) -> None:
 
 def test_out_of_service_counts_as_possibly_closed_for_its_module(cabinet: Cabinet) -> None:
     cabinet.contactors.take_out_of_service(G1M1)
-    assert not cabinet.contactors.in_service(G1M1)
     assert cabinet.close(1, 1) is CloseRefusal.OUT_OF_SERVICE
     assert cabinet.close(2, 1) is CloseRefusal.MODULE_ELSEWHERE
     assert cabinet.contactors.closed_or_unproven_of_module(1) == (G1M1,)

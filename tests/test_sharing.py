@@ -166,3 +166,90 @@ def test_a_newcomer_that_is_read_within_two_amperes_gets_more(gives_a: float | N
         measured_a[2] = before_a - (20.0 - gives_a)
     after_a = gun.sharing.step(gun.now_s + 1.0, 60.0, {1: CAP_A, 2: CAP_A}, measured_a)
     assert (after_a[2] > before_a) is hands_over
+
+
+# --- the exact edges ---------------------------------------------------------------------------------------------------
+
+
+def having(sets: dict[int, float]) -> tuple[Sharing, float]:
+    """A gun whose modules came to these set-points, and the moment."""
+    sharing, now_s = Sharing(RAMP), 100.0
+    while sharing.total_a < sum(sets.values()) - 1e-9:
+        now_s += RAMP_PIECE_S
+        sharing.step(now_s, sum(sets.values()), sets, sets)
+    assert {m: sharing.set_a(m) for m in sets} == CLOSE(sets)
+    return sharing, now_s
+
+
+def evened(sets: dict[int, float], measured: dict[int, float] | None = None, after_s: float = 3.0) -> dict[int, float]:
+    """The set-points one step later, now that every module could give more."""
+    sharing, now_s = having(sets)
+    wide = dict.fromkeys(sets, CAP_A)
+    return dict(sharing.step(now_s + after_s, sum(sets.values()), wide, sets if measured is None else measured))
+
+
+def test_a_gun_rises_by_pieces_of_half_a_second_and_a_new_wish_begins_at_once() -> None:
+    sharing = Sharing(RAMP)
+    assert sharing.settled
+    piece_a = RAMP * RAMP_PIECE_S
+
+    def total_a(now_s: float, allowed_a: float) -> float:
+        sharing.step(now_s, allowed_a, {1: CAP_A}, {1: sharing.total_a})
+        return sharing.total_a
+
+    assert total_a(100.0, 50.0) == CLOSE(piece_a)
+    assert not sharing.settled
+    assert total_a(100.25, 50.0) == CLOSE(piece_a), "the same wish waits for its piece"
+    assert total_a(100.25, 51.0) == CLOSE(piece_a), "a change of 1 A is the same wish"
+    assert total_a(100.375, 52.5) == CLOSE(piece_a + RAMP * 0.375), "another wish"
+    assert total_a(100.875, 52.5) == CLOSE(2 * piece_a + RAMP * 0.375), "exactly a piece later"
+
+
+def test_a_gun_that_had_what_it_wanted_for_long_begins_with_a_whole_piece() -> None:
+    sharing, now_s = having({1: 50.0})
+    for _ in range(10):
+        now_s += 0.1
+        sharing.step(now_s, 50.0, {1: CAP_A}, {1: 50.0})
+    sharing.step(now_s + 0.1, 90.0, {1: CAP_A}, {1: 50.0})
+    assert sharing.total_a == CLOSE(50.0 + RAMP * RAMP_PIECE_S)
+
+
+def test_half_an_ampere_below_the_wish_has_arrived() -> None:
+    sharing = Sharing(RAMP)
+    sharing.step(100.0, 13.0, {1: CAP_A}, {1: 0.0})
+    assert (sharing.total_a, sharing.settled) == (12.5, True)
+
+
+def test_a_gun_is_not_settled_while_its_modules_hand_over() -> None:
+    sharing, now_s = having({1: 40.0})
+    sharing.step(now_s + 1.0, 40.0, {1: CAP_A, 2: CAP_A}, {1: 40.0})
+    assert (sharing.set_a(1), sharing.set_a(2)) == CLOSE((38.0, 2.0))
+    assert not sharing.settled
+    sharing.step(now_s + 1.25, 40.0, {1: CAP_A, 2: CAP_A}, {1: 38.0, 2: 2.0})
+    assert sharing.set_a(2) == CLOSE(2.0), "one step each half second"
+    sharing.step(now_s + 1.5, 40.0, {1: CAP_A, 2: CAP_A}, {1: 38.0, 2: 2.0})
+    assert sharing.set_a(2) == CLOSE(4.0)
+
+
+@pytest.mark.parametrize(
+    ("sets", "then"),
+    [
+        ({1: 40.0, 2: 30.0, 3: 0.0}, {1: 37.5, 2: 29.0, 3: 3.5}),  # who has more gives more
+        ({1: 60.0, 2: 12.0, 3: 0.0}, {1: 56.4, 2: 13.2, 3: 2.4}),  # who has less gets more
+        ({1: 21.5, 2: 19.25, 3: 19.25}, {1: 20.0, 2: 20.0, 3: 20.0}),
+        ({1: 21.0, 2: 20.4, 3: 18.6}, {1: 20.0, 2: 20.4, 3: 19.6}),  # only what is more than half an ampere over
+        ({1: 20.5, 2: 19.5}, {1: 20.5, 2: 19.5}),
+    ],
+)
+def test_one_step_of_a_hand_over(sets: dict[int, float], then: dict[int, float]) -> None:
+    assert evened(sets) == CLOSE(then)
+
+
+def test_a_hand_over_waits_only_for_those_that_gain() -> None:
+    sets = {1: 30.0, 2: 20.0, 3: 10.0}
+    assert evened(sets, {1: 30.0, 2: 0.0, 3: 10.0})[3] == CLOSE(13.0), "module 2 has its even share"
+    assert evened(sets, {1: 30.0, 2: 20.0, 3: 7.9}) == CLOSE(sets)
+
+
+def test_a_module_that_nobody_measured_gives_nothing() -> None:
+    assert evened({1: 40.0, 2: 2.5}, {1: 40.0}) == CLOSE({1: 40.0, 2: 2.5})
