@@ -168,7 +168,7 @@ def test_a_newcomer_that_is_read_within_two_amperes_gets_more(gives_a: float | N
     assert (after_a[2] > before_a) is hands_over
 
 
-# --- the exact edges ---------------------------------------------------------------------------------------------------
+# --- the exact edges --------------------------------------------------------------------------------------------------
 
 
 def having(sets: dict[int, float]) -> tuple[Sharing, float]:
