@@ -17,7 +17,7 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -n 5 --maxschedchunk 1 -m "not soak"
 
 soak: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --maxschedchunk 1 -m soak -v -rP --durations=0
+	$(BIN)/pytest -n 2 --maxschedchunk 1 -m soak -vv -rP --durations=0
 
 # Changes the code of the interlock, the switching sequence and the limits, one small change at a time, and counts what
 # no test notices. `mutmut show NAME` in the same place shows a change.
