@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import math
 import os
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,14 @@ class Growth:
         grown_kb = rss_kb() - self._before_kb
         print(f"{what}: memory grew by {grown_kb} kB after the warm-up")
         assert grown_kb < GROWTH_LIMIT_KB
+
+
+@pytest.fixture
+def no_log() -> Iterator[None]:
+    """The test runner keeps every line that is logged, and this memory is not ours."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 # --- messages -----------------------------------------------------------------------------------------------------
@@ -104,6 +114,7 @@ def test_no_message_ends_anything_or_is_believed_outside_its_range() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("no_log")
 def test_a_million_messages() -> None:
     fuzz_messages(SOAK, seed=32)
 
@@ -166,6 +177,7 @@ def test_no_frame_ends_anything_or_is_believed_outside_the_nameplate(strangers: 
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("no_log")
 @pytest.mark.parametrize("strangers", [True, False])
 def test_a_million_frames(strangers: bool) -> None:
     fuzz_frames(SOAK // 2, 42, strangers)
