@@ -23,9 +23,12 @@ class Signal(Enum):
 
     VOLTAGE = "output voltage"
     CURRENT = "output current"
+    VOLTAGE_AND_CURRENT = "output voltage and current"
+    VOLTAGE_AND_CURRENT_SLOW = "output voltage and current, averaged"
     VOLTAGE_SLOW = "output voltage, averaged"
     CURRENT_SLOW = "output current, averaged"
     CURRENT_FASTEST = "output current, unfiltered"
+    TERMINAL_AND_AVAILABLE = "voltage on the terminal side of the diode, and what it could deliver now"
     TERMINAL_VOLTAGE = "voltage on the terminal side of the diode"
     AVAILABLE = "current it could deliver now"
     CURRENT_AND_AVAILABLE = "output current and what it could deliver now"
@@ -47,9 +50,29 @@ class Signal(Enum):
     DCDC_TEMPERATURE_1 = "DC-DC temperature 1"
     DCDC_TEMPERATURE_2 = "DC-DC temperature 2"
     TEMPERATURE_MARGIN = "distance to over-temperature"
+    NAMEPLATE = "nameplate"
+    AC_VOLTAGES = "line voltages"
     AC_AB = "line voltage AB"
     AC_BC = "line voltage BC"
     AC_CA = "line voltage CA"
+
+
+class Refusal(Enum):
+    """Why a module did not do what it was told, or does not tell."""
+
+    COMMAND = "it does not know the command"
+    DATA = "it does not take the value"
+    ADDRESS = "the address is wrong"
+    STARTING = "it is starting; ask again later"  # no fault
+
+
+class BitClass(Enum):
+    """What a set status bit means for us."""
+
+    FAULT = "fault"
+    WARNING = "warning"
+    WARNING_WHILE_ON = "warning while on"  # normal while the module is off
+    STATE = "state"
 
 
 class Frame(NamedTuple):
@@ -92,6 +115,7 @@ class ModuleReading(NamedTuple):
     flags: ModuleFlags | None = None
     low_range: bool | None = None
     serial: str | None = None
+    refusal: Refusal | None = None  # then the reply says nothing else
     details: tuple[tuple[str, float], ...] = ()  # for people and history only: (name with unit, value)
 
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
 from protocols.base import (
+    BitClass,
     Frame,
     MalformedFrame,
     ModuleFlags,
@@ -67,20 +67,11 @@ def build_frame(
 # --- status word ----------------------------------------------------------------------------------------------------
 
 
-class BitClass(Enum):
-    """What a set status bit means for us. The vendors do not class them; this is judged from the bit's name."""
-
-    FAULT = "fault"
-    WARNING = "warning"
-    WARNING_WHILE_ON = "warning while on"  # normal while the module is off
-    STATE = "state"
-
-
 _OFF_BIT, _OTHER_LOOP_BIT, _CC_BIT, _SAME_SERIAL_BIT = 25, 26, 27, 29
 
 StatusTable = Mapping[int, tuple[str, BitClass]]
 
-#: bit of command 8 -> name, class
+#: bit of command 8 -> name, class. The vendors do not class them; this is judged from the bit's name.
 UUGREEN_STATUS: StatusTable = {
     0: ("ac_over_voltage", BitClass.FAULT),
     1: ("ac_under_voltage", BitClass.FAULT),
