@@ -241,7 +241,7 @@ def test_what_is_not_for_us_or_of_no_single_module_is_left_alone(can_id: int) ->
     assert INFYPOWER.decode(can_id, bytes(8)) is None
 
 
-# --- echoes and invariants --------------------------------------------------------------------------------------------
+# --- echoes and invariants ------------------------------------------------------------------------------------------
 
 
 def answered(can_id: int, data: bytes) -> ModuleReading:
