@@ -155,7 +155,7 @@ class Feed:
         gun = seat.gun or want
         bits = 0
         if gun:
-            self._note_told_dead(seat)
+            self._note_told_dead(seat, now_s)
             view = SeatView(
                 status=status,
                 bus_v=self.bus_v[gun],
@@ -180,10 +180,10 @@ class Feed:
         """
         return self._dead_while_closed.get(module)
 
-    def _note_told_dead(self, seat: Seat) -> None:
+    def _note_told_dead(self, seat: Seat, now_s: float) -> None:
         states, index = self._contact_states, crosspoint_index(seat.gun, seat.module, self._module_count)
         if seat.gun and states and states[index] is ContactState.CLOSED:
-            self._dead_while_closed[seat.module] = self._controls[seat.gun].told_dead_at_s
+            self._dead_while_closed[seat.module] = self._controls[seat.gun].dead_bus_at_s(now_s)
 
     def _watch_off(self, status: ModuleStatus, seat: Seat, now_s: float) -> None:
         """Rule 7.3: a module that is to go off and is not shown unloaded in time is a fault until it shows off."""

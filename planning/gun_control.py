@@ -42,6 +42,7 @@ class GunControl:
         self.silent = False
         #: no car was told while current flowed
         self.unplugged_live = False
+        #: when the bus was last told dead; None: never, or it was fed or told alive since
         self.told_dead_at_s: float | None = None
         self._settings = settings
         self._heard_at_s: float | None = None
@@ -83,7 +84,7 @@ class GunControl:
         if bus_v is None or self._bus_told_at_s is None:
             return
         dead = bus_v < self._settings.safety.dead_voltage_v
-        self.told_dead_at_s = self._bus_told_at_s if dead else None
+        self.told_dead_at_s = self._bus_told_at_s if dead and self._bus_told_at_s > self._driven_at_s else None
         if self._told is None or self._bus_told_at_s - self._told[0] >= STEADY_APART_S:
             self._told_before, self._told = self._told, (self._bus_told_at_s, bus_v)
 
@@ -112,6 +113,7 @@ class GunControl:
     def fed(self, now_s: float) -> None:
         """A module drives the bus, or may: what was told of it before proves nothing any more."""
         self._driven_at_s = now_s
+        self.told_dead_at_s = None
 
     def told_bus_v(self, now_s: float) -> float | None:
         """Told, fresh, and after the bus was last fed by us. None: nothing that counts was told."""
@@ -119,6 +121,11 @@ class GunControl:
         if told_at_s is None or now_s - told_at_s > TOLD_FRESH_S or told_at_s <= self._driven_at_s:
             return None
         return self.values.bus_voltage_v
+
+    def dead_bus_at_s(self, now_s: float) -> float | None:
+        """When the bus was last told dead; None: not lately, or it was fed or told alive since."""
+        told_at_s = self.told_dead_at_s
+        return told_at_s if told_at_s is not None and now_s - told_at_s <= TOLD_FRESH_S else None
 
     def charged_bus_v(self, now_s: float, dead_voltage_v: float) -> float | None:
         """Told above dead_voltage although we have not fed the bus for longer than its bleeder needs; else None."""

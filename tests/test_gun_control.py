@@ -100,6 +100,19 @@ def test_what_was_told_before_the_bus_was_fed_counts_no_more(gun: GunControl) ->
     assert gun.told_bus_v(NOW + 2.0) == 1.0
 
 
+def test_a_bus_told_dead_counts_until_it_is_fed_and_for_ten_seconds(gun: GunControl) -> None:
+    """A module that idles on a bus that others feed has terminals as charged as theirs."""
+    tell(gun, replace(CHARGING, bus_voltage_v=0.0))
+    assert gun.dead_bus_at_s(NOW + TOLD_FRESH_S) == NOW
+    assert gun.dead_bus_at_s(NOW + TOLD_FRESH_S + 0.1) is None
+    gun.fed(NOW + 1.0)
+    assert gun.dead_bus_at_s(NOW + 1.0) is None
+    tell(gun, replace(CHARGING, bus_voltage_v=0.0), NOW + 1.0)
+    assert gun.dead_bus_at_s(NOW + 1.0) is None, "told in the moment of feeding"
+    tell(gun, replace(CHARGING, bus_voltage_v=0.0), NOW + 1.5)
+    assert gun.dead_bus_at_s(NOW + 2.0) == NOW + 1.5
+
+
 @pytest.mark.parametrize(
     ("second_v", "after_s", "steady"), [(398.0, 2.0, True), (398.0, 1.0, False), (380.0, 2.0, False)]
 )

@@ -94,7 +94,9 @@ def never_sent(row: dict[str, Any]) -> tuple[int, bytes]:
     elif "altitude_m" in meaning or "input_mode" in meaning or meaning["register"] == 0x1E:
         number = meaning.get("altitude_m") or meaning.get("group") or {"AC": 1, "DC": 2}[meaning["input_mode"]]
         value = int(number).to_bytes(4, "big")
-    elif "reset" in meaning or meaning.get("address_mode") == "DIP" or False in (meaning.get("on"), meaning.get("ovp_link")):
+    elif "reset" in meaning or meaning.get("address_mode") == "DIP":
+        value = bytes((0, 1, 0, 0))
+    elif False in (meaning.get("on"), meaning.get("ovp_link")):
         value = bytes((0, 1, 0, 0))
     return build_frame(row["module"], kind, meaning["register"], value, meaning["group_bits"])
 
