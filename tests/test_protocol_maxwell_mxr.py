@@ -86,6 +86,7 @@ def never_sent(row: dict[str, Any]) -> tuple[int, bytes]:
     """The same by hand: groups, ratios, latches, and what the module stores."""
     meaning = row["meaning"]
     kind = READ if "read" in meaning or len(meaning) == 3 else SET
+    switched = [meaning.get(key) for key in ("on", "ovp_link", "address_mode")]
     value = bytes(4)
     if "ratio" in meaning or "voltage_v" in meaning:
         value = struct.pack(">f", meaning.get("ratio", meaning.get("voltage_v")))
@@ -94,9 +95,7 @@ def never_sent(row: dict[str, Any]) -> tuple[int, bytes]:
     elif "altitude_m" in meaning or "input_mode" in meaning or meaning["register"] == 0x1E:
         number = meaning.get("altitude_m") or meaning.get("group") or {"AC": 1, "DC": 2}[meaning["input_mode"]]
         value = int(number).to_bytes(4, "big")
-    elif "reset" in meaning or meaning.get("address_mode") == "DIP":
-        value = bytes((0, 1, 0, 0))
-    elif False in (meaning.get("on"), meaning.get("ovp_link")):
+    elif "reset" in meaning or False in switched or "DIP" in switched:
         value = bytes((0, 1, 0, 0))
     return build_frame(row["module"], kind, meaning["register"], value, meaning["group_bits"])
 
