@@ -150,3 +150,31 @@ def test_a_fault_that_ends_within_one_report_is_told_all_the_same(station: Virtu
     station.core.demand.faults.clear(FaultCode.CAN_SEND_FAILED, "station", now_s)
     station.run_to(now_s + 1.0)
     assert told == [True, False]
+
+
+def test_a_bus_told_dead_is_a_proof_only_through_a_closed_contactor_and_only_until_it_is_fed(
+    station: VirtualStation,
+) -> None:
+    """A module idled on a bus that others fed; "told dead" of before let it close elsewhere with 931 V behind it."""
+    feed, gun = station.core.demand._feed, 3
+    proofs: dict[int, float | None] = {}
+    seen: list[tuple[int, bool]] = []  # (module, its contactor was closed) at each new proof
+
+    def look(_: float) -> None:
+        for module in range(1, 10):
+            at_s = feed.told_dead_at_s(module)
+            if at_s is not None and at_s != proofs.get(module):
+                seen.append((module, station.plant.contacts.closed[(gun - 1) * 9 + module - 1]))
+            proofs[module] = at_s
+
+    station.on_step = look
+    station.publish("vesec/1/demand/D2", "30")
+    station.publish("vesec/1/vehicle_status/D2", "connected")
+    for _ in range(10):
+        station.publish("vesec/1/bus_voltage/D2", "0")
+        station.run_to(station.clock.time_s + 1.0)
+    assert seen and all(closed for _, closed in seen)
+    waiting = {module for module, _ in seen}
+    station.publish("vesec/1/vehicle_status/D2", "charging")
+    station.run_until(lambda: station.plant.guns[gun - 1].power_w > 10_000.0, 30.0)
+    assert all(feed.told_dead_at_s(module) is None for module in waiting), "fed since"
