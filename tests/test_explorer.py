@@ -22,9 +22,9 @@ from simulator.virtual import settings_at
 
 NORMAL = {
     "1 module, lost messages, a weld, kills": Bounds(modules=1, loss=True, welds=1, sticks=0, kills=True),
-    "2 modules, demands alone": Bounds(modules=2, loss=False, welds=0, kills=False),
 }
 SOAK = {
+    "2 modules, demands alone": Bounds(modules=2, loss=False, welds=0, kills=False),
     "1 module, all that may happen": Bounds(modules=1, loss=True, welds=1, sticks=1, kills=True),
     "2 modules, a weld, a stuck contactor, kills": Bounds(modules=2, loss=False, welds=1, sticks=1, kills=True),
     "2 modules, lost messages": Bounds(modules=2, loss=True, welds=0, kills=False),

@@ -276,14 +276,17 @@ THREADS = {
 }
 
 
-def breaking(where: str, method: str, trigger: Path, action: str = "raise RuntimeError('broken on purpose')") -> str:
+def breaking(
+    where: str, method: str, trigger: Path, action: str = "raise RuntimeError('broken on purpose')", thread: str = ""
+) -> str:
+    """`thread`: how the name of the thread begins that shall meet it; other threads pass."""
     module, name = where.rsplit(".", 1)
     return f"""
 import importlib, os, threading
 owner = getattr(importlib.import_module({module!r}), {name!r})
 before = owner.{method}
 def broken(self, *arguments):
-    if os.path.exists({str(trigger)!r}):
+    if os.path.exists({str(trigger)!r}) and threading.current_thread().name.startswith({thread!r}):
         {action}
     return before(self, *arguments)
 owner.{method} = broken
@@ -335,7 +338,7 @@ def test_a_paho_thread_that_dies_is_replaced(tmp_path: Path) -> None:
     trigger = tmp_path / "BREAK"
     once = f"os.unlink({str(trigger)!r}); raise SystemExit('broken on purpose')"
     with rig(tmp_path, FAST + "[MQTT]\nkeepalive = 2\n", start=False) as station:
-        station.start_main(patch=breaking("mqtt_handler._Link", "_heard", trigger, once))
+        station.start_main(patch=breaking("mqtt_handler._Link", "_heard", trigger, once, "paho"))
         charging(station)
         trigger.touch()
         wait_for(lambda: not trigger.exists(), "paho's thread has met the fault", 15.0)
