@@ -26,7 +26,7 @@ OUR_THREADS = (
 BUSY_FILES = ("test_hours.py", "test_station_machine.py", "test_explorer.py", "test_restart_anywhere.py")
 #: So many stations of real processes at a time: more of them on two cores disturb each other's times.
 STATIONS_AT_ONCE = 3
-#: Where tests put their files when it has this much room: the simulated plant stands for metal, which waits for no disk,
+#: Where tests put their files when it has so much room: the simulated plant stands for metal, which waits for no disk,
 #: and a disk that is still busy with the packages just installed held it up for three seconds.
 MEMORY_DISK, ROOM = Path("/dev/shm"), 256 * 1024**2
 #: A thread that was told to end has this long to do so.
