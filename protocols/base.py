@@ -9,6 +9,7 @@ no bus, no clock, no memory of what was sent. `PowerModuleController` alone turn
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -209,6 +210,48 @@ class Make(Protocol):
 
     def split_current(self, total_a: float, parts: int) -> tuple[float, ...]:
         """Equal shares, floored to the wire's unit and to the nameplate; their sum is never above the total."""
+
+
+StatusRow = tuple[str, BitClass]  # name of a bit, what it means
+
+
+def sorted_flags(
+    rows: Iterable[StatusRow], on: bool, constant_current: bool = False, same_serial: bool = False
+) -> ModuleFlags:
+    """The rows of the set bits of a status word, sorted."""
+    rows = tuple(rows)
+    warns = {BitClass.WARNING, BitClass.WARNING_WHILE_ON} if on else {BitClass.WARNING}
+    return ModuleFlags(
+        on=on,
+        constant_current=constant_current,
+        faults=frozenset(name for name, bit_class in rows if bit_class is BitClass.FAULT),
+        warnings=frozenset(name for name, bit_class in rows if bit_class in warns),
+        same_serial=same_serial,
+        names=tuple(name for name, _ in rows),
+    )
+
+
+def check_setpoint(nameplate: Nameplate, address: int, voltage_v: float, current_a: float) -> None:
+    """ValueError: NaN, or above the nameplate."""
+    if not (voltage_v <= nameplate.max_v and current_a <= nameplate.max_a):
+        raise ValueError(
+            f"module address {address}: {voltage_v} V, {current_a} A is above the nameplate "
+            f"({nameplate.max_v} V, {nameplate.max_a} A)"
+        )
+
+
+def check_one_module(address: int, highest: int, what: str) -> None:
+    """ValueError: not the address of one module."""
+    if not 0 <= address <= highest:
+        raise ValueError(f"{what} goes to one module, 0 to {highest}, not to {address}")
+
+
+def command_that_asks(name: str, commands: Mapping[Signal, int], signal: Signal) -> int:
+    """ValueError: the make does not offer the signal."""
+    command = commands.get(signal)
+    if command is None:
+        raise ValueError(f"{name} modules do not tell their {signal.value}")
+    return command
 
 
 def floor_units(value: float, units_per_one: int) -> int:

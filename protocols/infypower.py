@@ -32,8 +32,13 @@ from protocols.base import (
     ReadPlan,
     Refusal,
     Signal,
+    StatusRow,
     Timing,
+    check_one_module,
+    check_setpoint,
+    command_that_asks,
     floor_units,
+    sorted_flags,
     split_floored,
 )
 
@@ -81,7 +86,7 @@ _DC_OFF, _ID_DUPLICATE = "dc_off", "id_duplicate"
 
 #: (byte, bit) of command 4 -> name, class. The vendor does not class them; this is judged from the bit's name. Bits on
 #: which the sources disagree are warnings: they are logged, and stop nothing.
-STATUS: Mapping[tuple[int, int], tuple[str, BitClass]] = {
+STATUS: Mapping[tuple[int, int], StatusRow] = {
     (5, 0): ("power_limited", BitClass.STATE),
     (5, 1): (_ID_DUPLICATE, BitClass.FAULT),
     (5, 2): ("load_sharing", BitClass.FAULT),
@@ -109,19 +114,11 @@ STATUS: Mapping[tuple[int, int], tuple[str, BitClass]] = {
 }
 
 
-def _sorted_flags(data: bytes) -> ModuleFlags:
+def _flags(data: bytes) -> ModuleFlags:
+    """No bit tells the control loop."""
     rows = [row for (byte, bit), row in STATUS.items() if data[byte] >> bit & 1]
-    names = tuple(name for name, _ in rows)
-    on = _DC_OFF not in names
-    warns = {BitClass.WARNING, BitClass.WARNING_WHILE_ON} if on else {BitClass.WARNING}
-    return ModuleFlags(
-        on=on,
-        constant_current=False,  # no bit tells the loop
-        faults=frozenset(name for name, bit_class in rows if bit_class is BitClass.FAULT),
-        warnings=frozenset(name for name, bit_class in rows if bit_class in warns),
-        same_serial=_ID_DUPLICATE in names,
-        names=names,
-    )
+    names = {name for name, _ in rows}
+    return sorted_flags(rows, on=_DC_OFF not in names, same_serial=_ID_DUPLICATE in names)
 
 
 # --- what a reply's bytes mean --------------------------------------------------------------------------------------
@@ -152,7 +149,7 @@ def _millis(head: Head, data: bytes) -> ModuleReading:
 
 def _status(head: Head, data: bytes) -> ModuleReading:
     ambient_c = data[4] - 256 if data[4] & 0x80 else data[4]
-    flags = _sorted_flags(data)
+    flags = _flags(data)
     details = (("group", float(data[2])), ("ambient_c", float(ambient_c)))
     return ModuleReading(*head, on=flags.on, flags=flags, details=details)
 
@@ -215,7 +212,7 @@ _REFUSALS = {2: Refusal.COMMAND, 3: Refusal.DATA, 4: Refusal.ADDRESS, 7: Refusal
 # --- the make -------------------------------------------------------------------------------------------------------
 
 _ROWS: Mapping[int, CommandRow] = {row.command: row for row in COMMANDS}
-_READABLE: Mapping[Signal, Command] = {row.signal: row.command for row in COMMANDS if not row.echo}
+_READABLE: Mapping[Signal, int] = {row.signal: row.command for row in COMMANDS if not row.echo}
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # two makes are the same only when they are one object
@@ -231,13 +228,9 @@ class Infypower:
 
     def encode_setpoint(self, address: int, voltage_v: float, current_a: float) -> tuple[Frame, ...]:
         """One frame. What is below the least that the module keeps is sent as that: it refuses less than 1 A."""
-        _one_module(address, "a set-point")
+        check_one_module(address, MAX_ADDRESS, "a set-point")
         plate = self.nameplate
-        if not (voltage_v <= plate.max_v and current_a <= plate.max_a):
-            raise ValueError(
-                f"module address {address}: {voltage_v} V, {current_a} A is above the nameplate "
-                f"({plate.max_v} V, {plate.max_a} A)"
-            )
+        check_setpoint(plate, address, voltage_v, current_a)
         milli_v = max(floor_units(voltage_v, _MILLI), round(plate.min_v * _MILLI))
         milli_a = max(floor_units(current_a, _MILLI), round(plate.min_current_a * _MILLI))
         can_id, data = build_frame(Command.SET_MODULE, address, struct.pack(">II", milli_v, milli_a))
@@ -245,7 +238,7 @@ class Infypower:
 
     def encode_power(self, address: int, on: bool) -> tuple[Frame, ...]:
         """One frame."""
-        _one_module(address, "ON" if on else "OFF to one")
+        check_one_module(address, MAX_ADDRESS, "ON" if on else "OFF to one")
         return (Frame(*build_frame(Command.POWER, address, bytes((_ON if on else _OFF,))), Signal.POWER),)
 
     def encode_all_off(self) -> tuple[Frame, ...]:
@@ -254,17 +247,15 @@ class Infypower:
 
     def encode_read(self, address: int | None, signal: Signal) -> tuple[Frame, ...]:
         """One frame. ValueError also for all modules at once: they answer with sums, or not at all."""
-        command = _READABLE.get(signal)
-        if command is None:
-            raise ValueError(f"{self.name} modules do not tell their {signal.value}")
+        command = command_that_asks(self.name, _READABLE, signal)
         if address is None:
             raise ValueError(f"{self.name} modules are asked one by one")
-        _one_module(address, "a question")
+        check_one_module(address, MAX_ADDRESS, "a question")
         return (Frame(*build_frame(command, address), signal),)
 
     def encode_range(self, address: int, low: bool) -> tuple[Frame, ...]:
         """One frame; only while the module is off."""
-        _one_module(address, "the output range")
+        check_one_module(address, MAX_ADDRESS, "the output range")
         data = _RANGE_MODE + bytes((_LOW if low else _HIGH,))
         return (Frame(*build_frame(Command.MODE, address, data), Signal.SET_RANGE),)
 
@@ -302,11 +293,6 @@ class Infypower:
 def _fields(can_id: int) -> tuple[int, int, int, int]:
     """Device, command, destination, source."""
     return can_id >> 22 & 0xF, can_id >> 16 & 0x3F, can_id >> 8 & 0xFF, can_id & 0xFF
-
-
-def _one_module(address: int, what: str) -> None:
-    if not 0 <= address <= MAX_ADDRESS:
-        raise ValueError(f"{what} goes to one module, 0 to {MAX_ADDRESS}, not to {address}")
 
 
 INFYPOWER = Infypower(

@@ -32,8 +32,13 @@ from protocols.base import (
     ReadPlan,
     Refusal,
     Signal,
+    StatusRow,
     Timing,
+    check_one_module,
+    check_setpoint,
+    command_that_asks,
     floor_units,
+    sorted_flags,
     split_floored,
 )
 
@@ -66,10 +71,10 @@ def build_frame(
 
 # --- status word ----------------------------------------------------------------------------------------------------
 
-_OFF_BIT = "dcdc_off"
+_OFF_BIT = 22
 
 #: bit of register 0x40 -> name, class: severe ones as in the mask of the newer of two known drivers
-STATUS: Mapping[int, tuple[str, BitClass]] = {
+STATUS: Mapping[int, StatusRow] = {
     0: ("fault", BitClass.FAULT),
     1: ("protection", BitClass.FAULT),
     3: ("sci_comm", BitClass.WARNING),
@@ -81,7 +86,7 @@ STATUS: Mapping[int, tuple[str, BitClass]] = {
     14: ("ac_uv", BitClass.FAULT),
     16: ("can_comm", BitClass.FAULT),
     17: ("current_imbalance", BitClass.FAULT),
-    22: (_OFF_BIT, BitClass.STATE),  # an idle module has no fault
+    _OFF_BIT: ("dcdc_off", BitClass.STATE),  # an idle module has no fault
     23: ("power_limit", BitClass.STATE),
     24: ("derate_temp", BitClass.WARNING),
     25: ("derate_ac", BitClass.WARNING),
@@ -92,17 +97,10 @@ STATUS: Mapping[int, tuple[str, BitClass]] = {
 }
 
 
-def _sorted_flags(word: int) -> ModuleFlags:
+def _flags(word: int) -> ModuleFlags:
+    """No bit tells the control loop, and none a twin on the bus."""
     rows = [row for bit, row in STATUS.items() if word >> bit & 1]
-    names = tuple(name for name, _ in rows)
-    return ModuleFlags(
-        on=_OFF_BIT not in names,
-        constant_current=False,  # no bit tells the loop
-        faults=frozenset(name for name, bit_class in rows if bit_class is BitClass.FAULT),
-        warnings=frozenset(name for name, bit_class in rows if bit_class is BitClass.WARNING),
-        same_serial=False,  # no bit tells a twin
-        names=names,
-    )
+    return sorted_flags(rows, on=not word >> _OFF_BIT & 1)
 
 
 # --- what a reply's four value bytes mean ---------------------------------------------------------------------------
@@ -157,7 +155,7 @@ def _power(head: Head, data: bytes, row: Register) -> ModuleReading:
 
 
 def _status(head: Head, data: bytes, row: Register) -> ModuleReading:
-    flags = _sorted_flags(int.from_bytes(data, "big"))
+    flags = _flags(int.from_bytes(data, "big"))
     return ModuleReading(*head, on=flags.on, flags=flags)
 
 
@@ -212,13 +210,9 @@ class RegisterFamily:
 
     def encode_setpoint(self, address: int, voltage_v: float, current_a: float) -> tuple[Frame, ...]:
         """Two frames, voltage first. A voltage below the least of the module would be refused: it is sent as that."""
-        _one_module(address, "a set-point")
+        check_one_module(address, MAX_ADDRESS, "a set-point")
         plate = self.nameplate
-        if not (voltage_v <= plate.max_v and current_a <= plate.max_a):
-            raise ValueError(
-                f"module address {address}: {voltage_v} V, {current_a} A is above the nameplate "
-                f"({plate.max_v} V, {plate.max_a} A)"
-            )
+        check_setpoint(plate, address, voltage_v, current_a)
         volts = max(floor_units(voltage_v, _PER_VOLT) / _PER_VOLT, plate.min_v)
         units_a = floor_units(current_a, _PER_AMPERE)
         volts_frame = self._set(address, Signal.SET_VOLTAGE, 0x21, struct.pack(">f", volts))
@@ -227,7 +221,7 @@ class RegisterFamily:
 
     def encode_power(self, address: int, on: bool) -> tuple[Frame, ...]:
         """One frame."""
-        _one_module(address, "ON" if on else "OFF to one")
+        check_one_module(address, MAX_ADDRESS, "ON" if on else "OFF to one")
         return (self._set(address, Signal.POWER, 0x30, (_ON if on else _OFF).to_bytes(4, "big")),)
 
     def encode_all_off(self) -> tuple[Frame, ...]:
@@ -236,12 +230,10 @@ class RegisterFamily:
 
     def encode_read(self, address: int | None, signal: Signal) -> tuple[Frame, ...]:
         """One frame. ValueError also for all modules at once: that they all answer is stated nowhere."""
-        register = _READABLE.get(signal)
-        if register is None:
-            raise ValueError(f"{self.name} modules do not tell their {signal.value}")
+        register = command_that_asks(self.name, _READABLE, signal)
         if address is None:
             raise ValueError(f"{self.name} modules are asked one by one")
-        _one_module(address, "a question")
+        check_one_module(address, MAX_ADDRESS, "a question")
         return (Frame(*build_frame(address, READ, register), signal),)
 
     def encode_range(self, address: int, low: bool) -> tuple[Frame, ...]:
@@ -274,11 +266,6 @@ class RegisterFamily:
 
     def _set(self, address: int, answer: Signal | None, register: int, value: bytes) -> Frame:
         return Frame(*build_frame(address, SET, register, value), answer)
-
-
-def _one_module(address: int, what: str) -> None:
-    if not 0 <= address <= MAX_ADDRESS:
-        raise ValueError(f"{what} goes to one module, 0 to {MAX_ADDRESS}, not to {address}")
 
 
 _TIMING = Timing(

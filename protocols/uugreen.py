@@ -29,8 +29,12 @@ from protocols.base import (
     Nameplate,
     ReadPlan,
     Signal,
+    StatusRow,
     Timing,
+    check_setpoint,
+    command_that_asks,
     floor_units,
+    sorted_flags,
     split_floored,
 )
 
@@ -69,7 +73,7 @@ def build_frame(
 
 _OFF_BIT, _OTHER_LOOP_BIT, _CC_BIT, _SAME_SERIAL_BIT = 25, 26, 27, 29
 
-StatusTable = Mapping[int, tuple[str, BitClass]]
+StatusTable = Mapping[int, StatusRow]
 
 #: bit of command 8 -> name, class. The vendors do not class them; this is judged from the bit's name.
 UUGREEN_STATUS: StatusTable = {
@@ -111,16 +115,11 @@ ENR_STATUS: StatusTable = {bit: row for bit, row in UUGREEN_STATUS.items() if bi
 
 
 def _sorted_flags(word: int, table: StatusTable) -> ModuleFlags:
-    rows = [row for bit, row in table.items() if word >> bit & 1]
-    on = not word >> _OFF_BIT & 1
-    warns = {BitClass.WARNING, BitClass.WARNING_WHILE_ON} if on else {BitClass.WARNING}
-    return ModuleFlags(
-        on=on,
+    return sorted_flags(
+        (row for bit, row in table.items() if word >> bit & 1),
+        on=not word >> _OFF_BIT & 1,
         constant_current=bool(word >> _CC_BIT & 1) and not word >> _OTHER_LOOP_BIT & 1,
-        faults=frozenset(name for name, bit_class in rows if bit_class is BitClass.FAULT),
-        warnings=frozenset(name for name, bit_class in rows if bit_class in warns),
         same_serial=bool(word >> _SAME_SERIAL_BIT & 1),
-        names=tuple(name for name, _ in rows),
     )
 
 
@@ -276,11 +275,7 @@ class UUGreenFamily:
         """Two frames, voltage first. `address` 0 is refused: a set-point to all gives each module the full current."""
         if address == ALL_MODULES:
             raise ValueError("a set-point is never sent to all modules: each would deliver the full current")
-        if not (voltage_v <= self.nameplate.max_v and current_a <= self.nameplate.max_a):
-            raise ValueError(
-                f"module address {address}: {voltage_v} V, {current_a} A is above the nameplate "
-                f"({self.nameplate.max_v} V, {self.nameplate.max_a} A)"
-            )
+        check_setpoint(self.nameplate, address, voltage_v, current_a)
         milli_v, milli_a = floor_units(voltage_v, _MILLI), floor_units(current_a, _MILLI)
         volts = self._set(address, Signal.SET_VOLTAGE, milli_v, group)
         amps = self._set(address, Signal.SET_CURRENT, milli_a, group)
@@ -301,9 +296,7 @@ class UUGreenFamily:
 
     def encode_read(self, address: int | None, signal: Signal, group: int = ALL_GROUPS) -> tuple[Frame, ...]:
         """One frame; `address` None asks all modules."""
-        command = self.commands.get(signal)
-        if command is None:
-            raise ValueError(f"{self.name} modules do not tell their {signal.value}")
+        command = command_that_asks(self.name, self.commands, signal)
         can_id, data = build_frame(address or ALL_MODULES, READ, command, group=group)
         return (Frame(can_id, data, signal),)
 
