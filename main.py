@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -69,6 +69,17 @@ DISK_STALLS_S = 3.0
 
 
 # --- building ----------------------------------------------------------------------------------------------------
+
+
+#: A reading counts as fresh for so many rounds of the slowest make: one round may just have been missed.
+FRESH_ROUNDS = 1.5
+
+
+def for_makes(settings: Settings) -> Settings:
+    """[Safety] as the makes can hold it: one that is read in a slower round stretches fresh_reading."""
+    round_s = max(PROTOCOLS[module.protocol].reads.round_s for module in settings.modules.by_number.values())
+    fresh_s = max(settings.safety.fresh_reading_s, FRESH_ROUNDS * round_s)
+    return replace(settings, safety=replace(settings.safety, fresh_reading_s=fresh_s))
 
 
 def drive_limits(settings: Settings) -> DriveLimits:
@@ -139,7 +150,8 @@ class Station:
         speed: float = 1.0,
         mqtt_version: Version = Version.V5,
     ) -> None:
-        general = settings.general
+        general, safety = settings.general, settings.safety
+        settings = for_makes(settings)
         self.failures: list[tuple[str, BaseException]] = []
         self._settings, self._clock, self._speed = settings, clock, speed
         self._logs = logs
@@ -147,7 +159,7 @@ class Station:
         self._reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
         self._renew = threading.Event()
         self.modules = PowerModuleController(
-            settings.can, settings.modules, settings.safety, open_bus, clock, self._failed
+            settings.can, settings.modules, safety, open_bus, clock, self._failed
         )
         self.contactors = ContactorController(
             gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
@@ -505,7 +517,7 @@ def simulated(settings: Settings, arguments: argparse.Namespace, clock: SystemCl
     try:
         return Desk(
             settings, clock, speed=arguments.speed, seed=arguments.seed, cars=arguments.cars,
-            broker=arguments.broker, protocol=arguments.protocol or settings.can.protocol,
+            broker=arguments.broker, protocol=arguments.protocol,
         )  # fmt: skip
     except (OSError, RuntimeError) as error:
         raise Refused(f"The simulated station cannot start: {error}") from error

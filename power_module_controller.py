@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import can.bus
 from can import Bus, BusABC, CanError, Message
@@ -33,10 +33,12 @@ from planning.notebook import Notebook
 from planning.read_schedule import MAX_WATCHED, ReadSchedule, Thinner, Thinning
 from planning.settings import Can, Modules, Safety
 from protocols import PROTOCOLS
-from protocols.base import Frame, Make, MalformedFrame, ModuleReading, Signal
+from protocols.base import Frame, Make, MalformedFrame, ModuleReading, Refusal, Signal
 from worker import Clock, Worker
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
 
 #: python-can reckons the timeout of `recv` with the clock on the wall: when that is set back by an hour, a receive of
 #: 50 ms lasts an hour. Seen in the running station; hence its clock is the monotonic one here.
@@ -50,8 +52,14 @@ SETTLED_STEP_S = 0.1  # for a module at which nothing is pending
 #: that all of them together send no more than 40 frames a second (with echoes 9.6 % of the bus).
 RAISE_STEP_S = 0.1
 RAISE_STEP_PER_MODULE_S = 0.08
+#: Modules of one make that move take no more than a third of the frames that its spacing leaves; the rest are reads.
+RAISE_STEP_SPACINGS = 3
+#: Set-points of a module that is on go out again after so long, even if unchanged, or after two rounds of a slow make.
+REFRESH_S = 2.0
 MOVING_S = 1.0  # a module moves so long after its last new order
 ALL_OFF_TIMES = 3
+#: Modules with a shorter spacing than this take frames back to back as well; it only keeps the bus free for others.
+BACK_TO_BACK_S = 0.01
 RECEIVE_WAIT_S = 0.05
 RECEIVE_BURST = 64
 CONNECT_TIMEOUT_S = 1.0
@@ -63,7 +71,7 @@ _OPEN_ERRORS = (CanError, OSError, ValueError, ImportError)
 
 
 class _Kind(Enum):
-    """What a queued frame does to the module, besides being answered."""
+    """What a queued frame is for."""
 
     OFF = "off"
     ON = "on"
@@ -124,6 +132,14 @@ class _Slot:
         self.off_frames = make.encode_power(address, False)
 
 
+def _by(key: Callable[[_Slot], K], slots: Sequence[_Slot]) -> dict[K, list[_Slot]]:
+    """The modules that share this, together."""
+    groups: dict[K, list[_Slot]] = {}
+    for slot in slots:
+        groups.setdefault(key(slot), []).append(slot)
+    return groups
+
+
 class _Asking(NamedTuple):
     """The reads of all modules that understand the same requests."""
 
@@ -173,15 +189,16 @@ class PowerModuleController:
         self._routes: dict[int, _Slot | None] = {}
         self._schedules = self._asking()
         self._read_frames: dict[tuple[str, int | None, Signal], tuple[Frame, ...]] = {}
-        spacing_s = max((make.timing.spacing_s for make in self._makes), default=0.005)
-        self._queue: SendQueue[Frame] = SendQueue(can.bitrate, spacing_s)
+        self._queue: SendQueue[Frame] = SendQueue(
+            can.bitrate, {make.name: make.timing.spacing_s for make in self._makes}
+        )
         self._load = LoadMeter(can.bitrate)
         #: What strangers did; its counters are for people.
         self.strangers = Strangers(can.bitrate, self._notebook)
         self._orders_at_s = -math.inf
         self._thinner = Thinner()
         self._expired = True
-        self._raise_step_s = RAISE_STEP_S
+        self._raise_step_s = dict.fromkeys(self._makes, RAISE_STEP_S)
         self._all_off_wanted = False
         self._watched: tuple[int, ...] = ()
         self._watch_changed = False
@@ -207,12 +224,17 @@ class PowerModuleController:
             power_kw=plate.power_kw,
             silent_after_s=max(safety.silent_after_s, 1.5 * make.reads.round_s),
             answer_timeout_s=timing.answer_timeout_s,
+            unasked_age_s=timing.unasked_age_s,
+            tells_loop=timing.tells_loop,
+            has_ranges=plate.low_range_max_v is not None,
         )
         rules = DriveRules(
             voltage_step_v=make.voltage_step_v,
             current_step_a=make.current_step_a,
             start_timeout_s=timing.start_timeout_s,
             off_repeat_s=safety.off_repeat_s,
+            spacing_s=timing.spacing_s,
+            refresh_s=max(REFRESH_S, 2.0 * make.reads.round_s),
             resend_after_on=timing.resend_after_on,
             sets_echoed=timing.sets_echoed,
             has_ranges=plate.low_range_max_v is not None,
@@ -221,9 +243,7 @@ class PowerModuleController:
 
     def _asking(self) -> tuple[_Asking, ...]:
         """One schedule for each kind of broadcast read: makes that share their frames are asked once."""
-        groups: dict[Hashable, list[_Slot]] = {}
-        for slot in self._slots:
-            groups.setdefault((slot.make.encode_all_off(), slot.make.reads), []).append(slot)
+        groups = _by(lambda slot: (slot.make.encode_all_off(), slot.make.reads), self._slots)
         return tuple(_Asking.of(slots) for slots in groups.values())
 
     # --- what others ask of it --------------------------------------------------------------------------------------
@@ -285,7 +305,7 @@ class PowerModuleController:
     def apply(self, orders: Sequence[ModuleOrder], now_s: float) -> None:
         """What each module shall do (index: module - 1) for the next 0.5 s. Any thread.
 
-        A voltage or current above the nameplate is cut to it; one that is no number or negative counts as OFF.
+        A voltage or current outside the nameplate is set to its limit; one that is no number or negative counts as OFF.
         """
         changed = False
         with self._lock:
@@ -332,9 +352,11 @@ class PowerModuleController:
             return OFF_ORDER
         plate = slot.make.nameplate
         max_v = plate.low_range_max_v if order.low_range and plate.low_range_max_v is not None else plate.max_v
-        if order.voltage_v <= max_v and order.current_a <= plate.max_a:
+        voltage_v = min(max(order.voltage_v, plate.min_v), max_v)
+        current_a = min(max(order.current_a, plate.min_current_a), plate.max_a)
+        if not order.on or (voltage_v == order.voltage_v and current_a == order.current_a):
             return order
-        return ModuleOrder(order.on, min(order.voltage_v, max_v), min(order.current_a, plate.max_a), order.low_range)
+        return ModuleOrder(order.on, voltage_v, current_a, order.low_range)
 
     def _wake(self, now_s: float) -> None:
         self._tx_at_s = now_s
@@ -414,6 +436,9 @@ class PowerModuleController:
 
     def _take_reading(self, slot: _Slot, reading: ModuleReading, now_s: float, asked_at_s: float) -> None:
         view = slot.view
+        if reading.refusal is not None:
+            view.take_refusal(now_s, reading.refusal is Refusal.STARTING, reading.signal in _SETS)
+            return
         if reading.echo or reading.signal in _SETS:
             self._take_echo(slot, reading, now_s)
             return
@@ -434,6 +459,8 @@ class PowerModuleController:
             view.take_range(reading.low_range, asked_at_s)
         if reading.serial is not None:
             view.take_serial(reading.serial, now_s)
+        if reading.more_warnings is not None and reading.more_warnings != view.more_warnings:
+            view.take_more_warnings(reading.more_warnings)
         if reading.details:
             view.details.update(reading.details)
 
@@ -443,8 +470,8 @@ class PowerModuleController:
         if reading.on is not None:
             slot.view.take_power_echo(reading.on, now_s)
             self._plan_soon(slot, now_s)
-        elif reading.voltage_v is not None or reading.current_a is not None:
-            slot.view.set_echo_at_s = now_s
+        elif reading.signal is not Signal.SET_RANGE:
+            slot.view.take_set_echo(now_s)
 
     def _plan_soon(self, slot: _Slot, now_s: float) -> None:
         """A reply that the next frame to this module may wait for."""
@@ -501,10 +528,15 @@ class PowerModuleController:
                 if now_s >= slot.plan_at_s or slot.view.introduce:
                     self._plan_module(slot, now_s)
             busy = any(slot.plan_at_s <= now_s for slot in self._slots)
-            moving = sum(now_s - slot.moved_at_s < MOVING_S for slot in self._slots)
-            self._raise_step_s = max(RAISE_STEP_S, moving * RAISE_STEP_PER_MODULE_S)
+            self._pace_raises(now_s)
             self._plan_reads(now_s, thin, BUSY_PLAN_STEP_S if busy else PLAN_STEP_S)
         self._say()
+
+    def _pace_raises(self, now_s: float) -> None:
+        moving = [slot.make for slot in self._slots if now_s - slot.moved_at_s < MOVING_S]
+        for make in self._makes:
+            spacing_s = RAISE_STEP_SPACINGS * moving.count(make) * make.timing.spacing_s
+            self._raise_step_s[make] = max(RAISE_STEP_S, len(moving) * RAISE_STEP_PER_MODULE_S, spacing_s)
 
     def _start_over(self) -> None:
         """A link was opened: what waited is of yesterday, and what the modules do is unknown."""
@@ -514,13 +546,15 @@ class PowerModuleController:
             slot.plan_at_s = -math.inf
 
     def _queue_all_off(self) -> None:
+        """Three times; to a make that may lose what follows closely the second and third at its pace."""
         self._queue.flush(None)
-        everyone = tuple(self._by_number)
         for turn in range(ALL_OFF_TIMES):
-            for make in self._makes:
-                for frame in make.encode_all_off():
+            for frames, slots in _by(lambda slot: slot.make.encode_all_off(), self._slots).items():
+                numbers, make = tuple(slot.number for slot in slots), slots[0].make
+                paced = turn > 0 and make.timing.spacing_s > BACK_TO_BACK_S
+                for frame in frames:
                     key = (_Kind.OFF, turn, frame.can_id, frame.data)
-                    self._queue.put(Outgoing(Priority.ALL_OFF, 0, key, frame, everyone))
+                    self._queue.put(Outgoing(Priority.ALL_OFF, 0, key, frame, numbers, make.name, paced))
 
     def _plan_all(self, now_s: float) -> None:
         for slot in self._slots:
@@ -540,8 +574,7 @@ class PowerModuleController:
             self._queue.flush(slot.number)
         if wish.off:
             if wish.zero:
-                setpoint = slot.make.encode_setpoint(slot.address, slot.view.set_voltage_v, 0.0)
-                self._put(slot, Priority.OFF, _Kind.SET, [frame for frame in setpoint if frame.current_a is not None])
+                self._put(slot, Priority.OFF, _Kind.SET, self._zero_frames(slot))
             self._put(slot, Priority.OFF, _Kind.OFF, slot.off_frames)
         elif not slot.drive.stopped:
             self._plan_setpoints(slot, order, wish)
@@ -555,6 +588,12 @@ class PowerModuleController:
         if slot.view.introduce:
             slot.view.introduce = False
             self._put_reads(slot, slot.make.reads.first)
+
+    @staticmethod
+    def _zero_frames(slot: _Slot) -> list[Frame]:
+        """Current 0 before an OFF; nothing for a make whose set-points switch on: its OFF says the 0 itself."""
+        frames = slot.make.encode_setpoint(slot.address, slot.view.set_voltage_v, 0.0)
+        return [frame for frame in frames if frame.current_a is not None and not frame.on]
 
     def _ended(self, slot: _Slot, why: Stop) -> None:
         """It did not do what it was ordered: no second try before an order OFF."""
@@ -577,11 +616,12 @@ class PowerModuleController:
             key = (_Kind.SET, index)
             if changes != {Change.KEEP} or self._queue.holds(slot.number, key):
                 priority = Priority.LOWER if Change.LOWER in changes else Priority.RAISE
-                self._queue.put(Outgoing(priority, slot.number, key, frame, (slot.number,)))
+                self._queue.put(Outgoing(priority, slot.number, key, frame, (slot.number,), slot.make.name))
 
     def _put(self, slot: _Slot, priority: Priority, kind: _Kind, frames: Sequence[Frame]) -> None:
+        numbers, paced = (slot.number,), priority > Priority.OFF
         for index, frame in enumerate(frames):
-            self._queue.put(Outgoing(priority, slot.number, (kind, index), frame, (slot.number,)))
+            self._queue.put(Outgoing(priority, slot.number, (kind, index), frame, numbers, slot.make.name, paced))
 
     def _plan_reads(self, now_s: float, thin: Thinning, step_s: float) -> None:
         next_s = now_s + step_s
@@ -608,7 +648,7 @@ class PowerModuleController:
             frames = self._read_frames[name] = make.encode_read(address, signal)
         for index, frame in enumerate(frames):
             key = (_Kind.READ, make.name, signal, index)
-            self._queue.put(Outgoing(Priority.READ, module, key, frame, modules))
+            self._queue.put(Outgoing(Priority.READ, module, key, frame, modules, make.name))
 
     def _send(self, bus: BusABC, item: Outgoing[Frame], now_s: float) -> bool:
         """True when the kernel took the frame."""
@@ -645,15 +685,16 @@ class PowerModuleController:
             slot = self._by_number[number]
             if frame.answer is not None:
                 slot.view.asked(frame.answer, now_s)
-            if kind is _Kind.OFF:
-                slot.view.sent_off(now_s)
-                slot.drive.sent_off(now_s)
-            elif kind is _Kind.ON:
+            if kind is _Kind.SET:
+                slot.view.sent_setpoint(frame.voltage_v, frame.current_a)
+                raise_step_s = self._raise_step_s[slot.make]
+                slot.drive.sent_setpoint(frame.voltage_v, frame.current_a, now_s, raise_step_s)
+            if frame.on:
                 slot.view.sent_on(now_s)
                 slot.drive.sent_on(now_s)
-            elif kind is _Kind.SET:
-                slot.view.sent_setpoint(frame.voltage_v, frame.current_a)
-                slot.drive.sent_setpoint(frame.voltage_v, frame.current_a, now_s, self._raise_step_s)
+            elif frame.on is False:
+                slot.view.sent_off(now_s)
+                slot.drive.sent_off(now_s)
             elif kind is _Kind.RANGE:
                 slot.drive.sent_range(now_s)
 

@@ -4,15 +4,16 @@ Thread: one caller at a time (can-tx for the queue, the holder of the readings' 
 Units: s, frames, % of the bit rate.
 
 OFF overtakes everything, lower set-points overtake higher ones, reads wait for both. A newer value replaces an older
-one of the same key, so the queue never holds yesterday's set-point. Frames leave at the make's spacing, OFF back to
-back. Neither lets more than five frames wait in the kernel: at 125 kbit/s a frame of 150 bits takes 1.2 ms, so an OFF
-is on the wire 6 ms after it was queued, or 16 ms when eight replies win the arbitration before it.
+one of the same key, so the queue never holds yesterday's set-point. Frames to modules of one make leave at the spacing
+of that make; OFF leaves back to back (a module that loses it is told again until it shows off). Neither lets more than
+five frames wait in the kernel: at 125 kbit/s a frame of 150 bits takes 1.2 ms, so an OFF is on the wire 6 ms after it
+was queued, or 16 ms when eight replies win the arbitration before it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
@@ -47,17 +48,20 @@ class Outgoing(Generic[F]):
     key: Hashable
     frame: F
     modules: tuple[int, ...] = field(default=())
+    make: str = ""  # whose spacing it keeps
+    paced: bool = True  # False: it leaves at once, whatever left before
     refused_s: float | None = None  # when the kernel first refused it
 
 
 class SendQueue(Generic[F]):
     """See the file's head. A frame stays in the queue until `sent` or `refused` takes it out."""
 
-    def __init__(self, bitrate: int, spacing_s: float) -> None:
+    def __init__(self, bitrate: int, spacing_s: Mapping[str, float]) -> None:
+        """`spacing_s`: make -> least time between two frames to its modules."""
         self.frame_s = BITS_PER_FRAME / bitrate
-        self._spacing_s = spacing_s
+        self._spacing_s = dict(spacing_s)
         self._waiting: tuple[dict[tuple[int, Hashable], Outgoing[F]], ...] = tuple({} for _ in Priority)
-        self._last_sent_s = -math.inf
+        self._free_s = dict.fromkeys(spacing_s, -math.inf)  # make -> when its spacing is over
         self._drained_s = -math.inf  # when the wire has taken all that we gave to the kernel
         self._hold_s = -math.inf
 
@@ -102,23 +106,26 @@ class SendQueue(Generic[F]):
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a frame may leave; infinite when none waits."""
-        first = self._first()
-        if first is None:
-            return math.inf
-        room_s = self._drained_s - (_OURS_IN_KERNEL - 1) * self.frame_s
-        due_s = max(room_s, self._hold_s)
-        if first.priority > Priority.OFF:
-            due_s = max(due_s, self._last_sent_s + self._spacing_s)
-        return max(0.0, due_s - now_s)
+        first_s = min((self._due_s(item) for item in self._in_order()), default=math.inf)
+        return max(0.0, max(first_s, self._room_s()) - now_s)
 
     def next(self, now_s: float) -> Outgoing[F] | None:
-        """The frame that may leave now."""
-        return self._first() if self.wait_s(now_s) <= _TINY_S else None
+        """The frame that may leave now: the most urgent one whose make has had its pause."""
+        if self._room_s() > now_s + _TINY_S:
+            return None
+        return next((item for item in self._in_order() if self._due_s(item) <= now_s + _TINY_S), None)
+
+    def _room_s(self) -> float:
+        """When the kernel may have one more."""
+        return max(self._hold_s, self._drained_s - (_OURS_IN_KERNEL - 1) * self.frame_s)
+
+    def _due_s(self, item: Outgoing[F]) -> float:
+        return self._free_s[item.make] if item.paced else -math.inf
 
     def sent(self, item: Outgoing[F], answered: bool, now_s: float) -> None:
         """The kernel took it. An answer may win the arbitration before our next frame: it counts as wire time too."""
         self._take_out(item)
-        self._last_sent_s = now_s
+        self._free_s[item.make] = now_s + self._spacing_s[item.make]
         self._drained_s = max(now_s, self._drained_s) + self.frame_s * (2 if answered else 1)
 
     def refused(self, item: Outgoing[F], now_s: float) -> bool:
@@ -131,11 +138,9 @@ class SendQueue(Generic[F]):
         self._take_out(item)
         return True
 
-    def _first(self) -> Outgoing[F] | None:
+    def _in_order(self) -> Iterator[Outgoing[F]]:
         for waiting in self._waiting:
-            for item in waiting.values():
-                return item
-        return None
+            yield from waiting.values()
 
     def _take_out(self, item: Outgoing[F]) -> None:
         waiting, name = self._waiting[item.priority], (item.module, item.key)

@@ -17,9 +17,8 @@ from planning.settings import GpioDriver, Priority, VoltageRange
 #: The allocation rules that this version can run; the other names of `Priority` are refused with a sentence.
 IMPLEMENTED_PRIORITIES = frozenset({"highest_demand"})
 
-#: Every make that `protocol` may name, and those that this version speaks.
+#: Every make that `protocol` may name.
 PROTOCOLS = ("uugreen", "maxwell_enr", "infypower", "maxwell_mxr", "winline", "tonhe")
-IMPLEMENTED_PROTOCOLS = frozenset({"uugreen", "maxwell_enr"})
 
 #: Makes that share one CAN identifier layout: on the wire an address there belongs to one module, whatever its badge.
 WIRE_FAMILY = {
@@ -31,14 +30,15 @@ WIRE_FAMILY = {
     "tonhe": "tonhe",
 }
 
-#: Module addresses that a make's identifier can carry (makers' protocol texts).
+#: Module addresses that a make's identifier can carry (makers' protocol texts). Tonhe: those that one OFF to all
+#: reaches, of 1 to 240.
 ADDRESSES = {
     "uugreen": (1, 127),
     "maxwell_enr": (1, 127),
     "infypower": (0, 59),
     "maxwell_mxr": (0, 63),
     "winline": (0, 63),
-    "tonhe": (1, 240),
+    "tonhe": (1, 24),
 }
 
 #: Seven 74HC595 have 56 outputs; the last two bits are the test bits of the feedback chain and drive no coil.
@@ -218,14 +218,14 @@ KEYS: tuple[Key, ...] = (
     plain("CAN", "channel", Kind.TEXT, "can0", "channel of the interface"),
     Key("CAN", "bitrate", Kind.INTEGER, "125000", 10000, 1000000, "bit/s", "bit rate of the modules"),
     plain("CAN", "protocol", Kind.CHOICE, "uugreen", "make of the modules",
-        choices=PROTOCOLS, implemented=IMPLEMENTED_PROTOCOLS),
+        choices=PROTOCOLS),
     Key("CAN", "option_NAME", Kind.TEXT, "", None, None, "",
         "any option NAME of that python-can interface; socketcand needs option_host and option_port"),
 
     Key("Modules", "moduleN_address", Kind.INTEGER, "N", 0, 240, "",
         "address that is set on module N (uugreen: 1 to 127)"),
     plain("Modules", "moduleN_protocol", Kind.CHOICE, "", "make of module N",
-        choices=PROTOCOLS, implemented=IMPLEMENTED_PROTOCOLS, default_note="protocol of [CAN]"),
+        choices=PROTOCOLS, default_note="protocol of [CAN]"),
     plain("Modules", "moduleN_enabled", Kind.BOOLEAN, "true", "false takes module N out of use"),
     Key("Modules", "voltage_range", Kind.CHOICE, "high", None, None, "",
         "output range of modules that have two; auto decides from the car's limit", enum=VoltageRange,

@@ -18,7 +18,6 @@ from planning.module_view import ModuleView
 
 RESEND_ON_S = 0.3  # no echo of ON so long: once more
 ECHO_WAIT_S = 0.3  # no echo of a set-point so long: once more
-REFRESH_S = 2.0  # set-points of a module that is on, even if unchanged
 KEEP_OFF_S = 10.0  # OFF to a module that is off
 EMERGENCY_REPEAT_S = 0.1
 UNHEARD_PATIENCE_S = 3.0  # a module that never answered is told OFF at the full rate so long, then once a second
@@ -32,9 +31,10 @@ RANGE_WRITES = 3
 STATUS_FRESH_S = 1.5
 #: No start so soon after a module was first heard or came back: a twin at its address shows itself within a round.
 PRESENT_S = 0.6
-#: Small steps down may wait as long as steps up, so that a slowly falling set-point does not fill the bus.
-SMALL_V = 1.0
-SMALL_A = 0.5
+#: Small steps down may wait as long as steps up, so that a slowly falling set-point does not fill the bus: 1 V and
+#: 0.5 A for a make that takes a frame each 5 ms, ten times as much for one that takes a frame each 50 ms.
+SMALL_V_PER_S = 200.0
+SMALL_A_PER_S = 100.0
 
 
 class Change(Enum):
@@ -76,6 +76,8 @@ class DriveRules:
     current_step_a: float
     start_timeout_s: float
     off_repeat_s: float
+    spacing_s: float
+    refresh_s: float  # set-points of a module that is on are sent again after so long
     resend_after_on: bool
     sets_echoed: bool
     has_ranges: bool
@@ -120,8 +122,8 @@ class ModuleDrive:
     def __init__(self, rules: DriveRules) -> None:
         self._rules = rules
         self._phase = _Phase.OFF
-        self._voltage = _Setpoint(rules.voltage_step_v, SMALL_V)
-        self._current = _Setpoint(rules.current_step_a, SMALL_A)
+        self._voltage = _Setpoint(rules.voltage_step_v, SMALL_V_PER_S * rules.spacing_s)
+        self._current = _Setpoint(rules.current_step_a, SMALL_A_PER_S * rules.spacing_s)
         self._set_sent_s = -math.inf
         self._started_s = 0.0
         self._on_sent_s: float | None = None
@@ -258,8 +260,9 @@ class ModuleDrive:
         wish.stopped = why
 
     def sent_on(self, now_s: float) -> None:
-        """The ON has left."""
-        self._on_sent_s = now_s
+        """A frame that switches on has left. Of a module that already showed on it is no news."""
+        if self._phase is _Phase.STARTING:
+            self._on_sent_s = now_s
 
     # --- set-points -------------------------------------------------------------------------------------------------
 
@@ -276,7 +279,7 @@ class ModuleDrive:
 
     def _refresh_due(self, view: ModuleView, now_s: float) -> bool:
         since_s = now_s - self._set_sent_s
-        if since_s >= REFRESH_S:
+        if since_s >= self._rules.refresh_s:
             return True
         if not self._rules.sets_echoed or since_s < ECHO_WAIT_S:
             return False

@@ -146,6 +146,8 @@ class ModuleTrust:
         margin_a = max(highest_a * safety.over_percent_pct / 100.0, safety.over_current_a)
         if known.over_a.holds(amps > highest_a + margin_a, status.current_at_s, APART_S):
             return f"it gives {amps:.0f} A, set to {highest_a:.0f} A"
+        if "commands_refused" in status.warnings:
+            return "it refuses what it is told"
         told_at_s = status.on_at_s if status.on_at_s is not None else status.current_at_s
         if known.stays_on.holds(bool(status.on) and not status.set_on, told_at_s, OFF_DELIVERS_S):
             return "it stays on although told OFF"

@@ -34,6 +34,10 @@ FROZEN_S = 60.0
 FROZEN_MOVE = 10.0  # V or A
 #: One frame tells a current in mA, another the same in tenths of an A.
 ROUNDING = 0.2  # V or A
+#: Commands that it refuses one after the other for so long: it is no accident any more.
+REFUSES_S = 3.0
+#: A module that does not tell what it holds is taken to hold the current when it gives nearly the set one.
+CONSTANT_CURRENT_SHARE = 0.95
 #: So many values that cannot be, within so long, are no broken frames any more: wrong make, wrong scale.
 IMPOSSIBLE_TIMES = 4
 IMPOSSIBLE_WITHIN_S = 5.0
@@ -46,6 +50,7 @@ class Doubt(Enum):
     UNASKED = "no question of the last moment asked for it"
     IMPLAUSIBLE = "value outside what the module can do"
     SECOND_IDENTITY = "another module answers at this address"
+    REFUSED = "the module refused to do or to tell it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,9 @@ class ViewLimits:
     power_kw: float
     silent_after_s: float
     answer_timeout_s: float
+    unasked_age_s: float | None = None  # the make tells by itself, and what it tells is at most so old
+    tells_loop: bool = True
+    has_ranges: bool = True
 
 
 class ModuleView:
@@ -82,6 +90,7 @@ class ModuleView:
         self.low_range_asked_at_s: float | None = None
         self.alarms: frozenset[str] = _NO_NAMES
         self.warnings: frozenset[str] = _NO_NAMES
+        self.more_warnings: frozenset[str] = _NO_NAMES
         self.set_on = False
         self.set_voltage_v = 0.0
         self.set_current_a = 0.0
@@ -107,6 +116,7 @@ class ModuleView:
         self._moved_v = 0.0  # where the set-points were when the readings last moved
         self._moved_a = 0.0
         self._power_doubts = 0
+        self._refuses_since_s: float | None = None
         self._impossible_s: deque[float] = deque(maxlen=IMPOSSIBLE_TIMES)
         self._frozen = False
         self._unmoved_since_s: float | None = None
@@ -126,8 +136,11 @@ class ModuleView:
     def answered(self, signal: Hashable, now_s: float) -> float | None:
         """When this reply was asked for; None: it was not, or too long ago.
 
-        Of several open questions the oldest is taken: a reading must never look younger than it is.
+        Of several open questions the oldest is taken: a reading must never look younger than it is. What a make tells
+        by itself was so when the frame was built.
         """
+        if self._limits.unasked_age_s is not None:
+            return now_s - self._limits.unasked_age_s
         waiting = self._asked.get(signal)
         while waiting:
             asked_at_s = waiting.pop(0)
@@ -150,7 +163,7 @@ class ModuleView:
 
     def _returned(self, silent_s: float) -> None:
         self.introduce = True
-        self.low_range = None
+        self.low_range = None if self._limits.has_ranges else False
         if self.heard_at_s is None:
             self._note(logging.DEBUG, "answers")
         else:
@@ -297,7 +310,30 @@ class ModuleView:
         self.serial = serial
         self._changed = True
 
+    def take_more_warnings(self, names: frozenset[str]) -> None:
+        """A second status word, which comes in a frame of its own."""
+        for name in sorted(names - self.more_warnings):
+            self._note(logging.WARNING, f"warns of {name}")
+        self.more_warnings = names
+        self._changed = True
+
+    def take_refusal(self, now_s: float, starting: bool, command: bool) -> None:
+        """It answered that it does not. `starting`: not yet, which is no fault. `command`: not only a question."""
+        if starting:
+            return
+        self.counts[Doubt.REFUSED] += 1
+        if command and self._refuses_since_s is None:
+            self._refuses_since_s = now_s
+        self._changed = True
+
+    def take_set_echo(self, now_s: float) -> None:
+        """It accepted a set-point."""
+        self.set_echo_at_s = now_s
+        self._refuses_since_s = None
+        self._changed = True
+
     def take_power_echo(self, on: bool, now_s: float) -> None:
+        self._refuses_since_s = None
         if on:
             self.on_echo_at_s = now_s
         else:
@@ -389,7 +425,7 @@ class ModuleView:
             current_before_a=current.before,
             current_before_at_s=current.before_at_s,
             available_a=self._available_a,
-            constant_current=self._constant_current,
+            constant_current=self._constant_current if self._limits.tells_loop else self._at_set_current(),
             low_range=self.low_range,
             set_on=self.set_on,
             set_voltage_v=self.set_voltage_v,
@@ -400,8 +436,14 @@ class ModuleView:
             warnings=self._all_warnings(now_s),
         )
 
+    def _at_set_current(self) -> bool:
+        amps = self._current.value
+        return bool(self.on) and amps is not None and amps >= CONSTANT_CURRENT_SHARE * self.set_current_a > 0.0
+
     def _all_warnings(self, now_s: float) -> tuple[str, ...]:
-        names = sorted(self.warnings) if self.warnings else []
+        names = sorted(self.warnings | self.more_warnings) if self.warnings or self.more_warnings else []
+        if self._refuses_since_s is not None and now_s - self._refuses_since_s > REFUSES_S:
+            names.append("commands_refused")
         if self.on is False and (self._current.value or 0.0) >= CONDUCTS_A:
             names.append("off_but_delivers")
         if self._power_doubts >= 2:

@@ -34,6 +34,8 @@ class Signal(Enum):
     AVAILABLE = "current it could deliver now"
     CURRENT_AND_AVAILABLE = "output current and what it could deliver now"
     STATUS = "status word"
+    MORE_STATUS = "second status word"
+    HEARTBEAT = "sign of life"
     SERIAL = "serial number"
     RANGE = "output range in use"
     RANGE_SELECTED = "output range selected"
@@ -94,6 +96,7 @@ class Frame(NamedTuple):
     answer: Signal | None = None
     voltage_v: float | None = None  # the voltage set-point it carries, as the wire rounds it
     current_a: float | None = None  # the current set-point it carries, as the wire rounds it
+    on: bool | None = None  # it switches the module on or off, whatever else it says
 
 
 class ModuleFlags(NamedTuple):
@@ -126,6 +129,7 @@ class ModuleReading(NamedTuple):
     low_range: bool | None = None
     serial: str | None = None
     refusal: Refusal | None = None  # then the reply says nothing else
+    more_warnings: frozenset[str] | None = None  # what a second status word adds to the warnings
     details: tuple[tuple[str, float], ...] = ()  # for people and history only: (name with unit, value)
 
 
@@ -153,6 +157,9 @@ class Timing:
     resend_after_on: bool  # forgets set-points while off
     sets_echoed: bool
     reads_terminal_side: bool  # voltage reading is taken behind the blocking diode
+    tells_loop: bool  # its status says whether voltage or current is what it holds
+    #: modules tell by themselves, and what they tell is at most so old; None: they tell only what they are asked
+    unasked_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +192,14 @@ class Make(Protocol):
     def current_step_a(self) -> float: ...
 
     def encode_setpoint(self, address: int, voltage_v: float, current_a: float) -> tuple[Frame, ...]:
-        """Voltage and current, floored to the wire's unit. ValueError: NaN, negative or above the nameplate."""
+        """Voltage and current, floored to the wire's unit; what is below the least that the module takes, as that.
+
+        Only for a module that is on or starts: with some makes the frame switches on. ValueError: NaN, negative or
+        above the nameplate.
+        """
 
     def encode_power(self, address: int, on: bool) -> tuple[Frame, ...]:
-        """Switch one module on or off."""
+        """Switch one module on or off. Empty for ON: the make's set-points switch on by themselves."""
 
     def encode_all_off(self) -> tuple[Frame, ...]:
         """Switch everything on the bus off, whatever its group; not answered."""

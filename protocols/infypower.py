@@ -239,11 +239,11 @@ class Infypower:
     def encode_power(self, address: int, on: bool) -> tuple[Frame, ...]:
         """One frame."""
         check_one_module(address, MAX_ADDRESS, "ON" if on else "OFF to one")
-        return (Frame(*build_frame(Command.POWER, address, bytes((_ON if on else _OFF,))), Signal.POWER),)
+        return (Frame(*build_frame(Command.POWER, address, bytes((_ON if on else _OFF,))), Signal.POWER, on=on),)
 
     def encode_all_off(self) -> tuple[Frame, ...]:
         """OFF to every module, whatever its group."""
-        return (Frame(*build_frame(Command.POWER, ALL_MODULES, bytes((_OFF,)))),)
+        return (Frame(*build_frame(Command.POWER, ALL_MODULES, bytes((_OFF,))), on=False),)
 
     def encode_read(self, address: int | None, signal: Signal) -> tuple[Frame, ...]:
         """One frame. ValueError also for all modules at once: they answer with sums, or not at all."""
@@ -299,9 +299,7 @@ INFYPOWER = Infypower(
     name="infypower",
     # REG1K0135A2: 150 to 1000 V, 133 A up to 300 V. It has one range as far as the station is concerned: in automatic
     # mode it changes its relays by itself.
-    nameplate=Nameplate(
-        min_v=150.0, max_v=1000.0, max_a=133.0, power_kw=40.0, low_range_max_v=None, min_current_a=1.0
-    ),
+    nameplate=Nameplate(min_v=150.0, max_v=1000.0, max_a=133.0, power_kw=40.0, low_range_max_v=None, min_current_a=1.0),
     timing=Timing(
         spacing_s=0.05,  # "50 to 200 ms": two commands that follow closely are lost
         start_timeout_s=8.0,  # output within about 6 s
@@ -310,6 +308,7 @@ INFYPOWER = Infypower(
         broadcast_reads=False,
         resend_after_on=True,
         sets_echoed=True,
+        tells_loop=False,
         reads_terminal_side=False,  # its V is on the module's side of the diode; 0x0C has the other one
     ),
     # 20 frames a second for nine modules: 4 each in 2 s are 36 of 40.

@@ -222,11 +222,11 @@ class RegisterFamily:
     def encode_power(self, address: int, on: bool) -> tuple[Frame, ...]:
         """One frame."""
         check_one_module(address, MAX_ADDRESS, "ON" if on else "OFF to one")
-        return (self._set(address, Signal.POWER, 0x30, (_ON if on else _OFF).to_bytes(4, "big")),)
+        return (self._set(address, Signal.POWER, 0x30, (_ON if on else _OFF).to_bytes(4, "big"))._replace(on=on),)
 
     def encode_all_off(self) -> tuple[Frame, ...]:
         """OFF to every module, whatever its group."""
-        return (self._set(ALL_MODULES, None, 0x30, _OFF.to_bytes(4, "big")),)
+        return (self._set(ALL_MODULES, None, 0x30, _OFF.to_bytes(4, "big"))._replace(on=False),)
 
     def encode_read(self, address: int | None, signal: Signal) -> tuple[Frame, ...]:
         """One frame. ValueError also for all modules at once: that they all answer is stated nowhere."""
@@ -276,10 +276,11 @@ _TIMING = Timing(
     broadcast_reads=False,
     resend_after_on=True,
     sets_echoed=True,
+    tells_loop=False,
     reads_terminal_side=False,
 )
 _READS = ReadPlan(
-    round_s=1.0,
+    round_s=0.5,
     round=(Signal.STATUS, Signal.VOLTAGE, Signal.CURRENT),
     watched=(Signal.VOLTAGE, Signal.CURRENT),
     watch_s=0.1,
@@ -291,9 +292,7 @@ _READS = ReadPlan(
 MAXWELL_MXR = RegisterFamily(
     name="maxwell_mxr",
     # MXR100040; its least voltage is in no protocol and taken from its competitors
-    nameplate=Nameplate(
-        min_v=150.0, max_v=1000.0, max_a=133.0, power_kw=40.0, low_range_max_v=None, min_current_a=0.0
-    ),
+    nameplate=Nameplate(min_v=150.0, max_v=1000.0, max_a=133.0, power_kw=40.0, low_range_max_v=None, min_current_a=0.0),
     timing=_TIMING,
     reads=_READS,
 )
@@ -301,9 +300,7 @@ MAXWELL_MXR = RegisterFamily(
 WINLINE = RegisterFamily(
     name="winline",
     # NXR 40 kW; one source names 200 V as the least, another 50 V: the narrower one holds
-    nameplate=Nameplate(
-        min_v=200.0, max_v=1000.0, max_a=133.3, power_kw=40.0, low_range_max_v=None, min_current_a=0.0
-    ),
+    nameplate=Nameplate(min_v=200.0, max_v=1000.0, max_a=133.3, power_kw=40.0, low_range_max_v=None, min_current_a=0.0),
     timing=_TIMING,
     reads=_READS,
 )

@@ -285,12 +285,12 @@ class UUGreenFamily:
         """One frame. `address` 0 is refused for ON."""
         if address == ALL_MODULES and on:
             raise ValueError("ON is never sent to all modules")
-        return (self._set(address, Signal.POWER, _ON if on else _OFF, group),)
+        return (self._set(address, Signal.POWER, _ON if on else _OFF, group)._replace(on=on),)
 
     def encode_all_off(self) -> tuple[Frame, ...]:
         """OFF to every module of every group, and once more in the form of the vendor's example."""
         return tuple(
-            self._set(ALL_MODULES, Signal.POWER, _OFF, group)._replace(answer=None)
+            self._set(ALL_MODULES, Signal.POWER, _OFF, group)._replace(answer=None, on=False)
             for group in (ALL_GROUPS, FACTORY_GROUP)
         )
 
@@ -375,6 +375,7 @@ _TIMING = Timing(
     broadcast_reads=True,
     resend_after_on=True,
     sets_echoed=True,
+    tells_loop=True,
     reads_terminal_side=False,  # "V out"; only ENR has a value of the other side, and names it battery side
 )
 # The round reads the fast voltage (98) and, in one reply, current and capability (114, 0.1 A), which already counts

@@ -11,6 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
+from simulator.module_wire import DIALECTS
 from simulator.serve import PlantProcess, ServeOptions
 
 
@@ -23,6 +24,7 @@ def main() -> int:
         battery_v=arguments.battery_voltage,
         cars=arguments.cars,
         seed=arguments.seed,
+        protocol=arguments.protocol,
         can_port=arguments.can_port,
         broker=arguments.broker,
         frame_log=arguments.frame_log,
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--battery-voltage", type=float, default=640.0, metavar="V", help="of every gun (default 640)")
     parser.add_argument("--cars", type=int, default=0, metavar="N", help="let N cars come and go instead")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="fixes tolerances and arrivals (default 1)")
+    parser.add_argument("--protocol", choices=sorted(DIALECTS), help="make of the modules (default: as in DIR)")
     parser.add_argument("--can-port", type=int, default=0, metavar="P", help="TCP port of the CAN bus")
     parser.add_argument("--broker", type=_address, metavar="HOST:PORT", help="MQTT broker (default: one of its own)")
     parser.add_argument("--frame-log", type=Path, metavar="FILE", help="write every CAN frame there, with its time")

@@ -14,10 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from typing import Protocol
 
 import can
 
-from simulator.module_wire import Reply
+from simulator.board import Reply
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,23 @@ Answer = Callable[[int, bytes, float], list[Reply]]
 FrameLog = Callable[[float, int, bytes, bool], None]
 
 
+class Speaker(Protocol):
+    """Modules that say something without being asked."""
+
+    @property
+    def speaks_at_s(self) -> float: ...
+
+    def speak(self, now_s: float) -> list[Reply]: ...
+
+
 class Line:
     """The bus as a queue of one: one frame at a time, replies in the order in which they became ready.
 
     `flood`: strangers send too, evenly, as soon as it is their turn and nothing of ours is ready.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speaker: Speaker | None = None) -> None:
+        self._speaker = speaker
         self._free_at_s = float("-inf")
         self._stranger_due_s = self._stranger_period_s = float("inf")
         self._stranger = 0
@@ -64,12 +75,15 @@ class Line:
         self._stranger_due_s = now_s if share_pct else float("inf")
 
     def next_end_s(self) -> float:
-        """When the next frame that waits will have been sent; infinite when none does."""
+        """When the next frame that waits will have been sent, or somebody speaks; infinite when neither is due."""
         begin_s = min(self._ready[0][0], self._stranger_due_s) if self._ready else self._stranger_due_s
-        return max(begin_s, self._free_at_s) + FRAME_S
+        end_s = max(begin_s, self._free_at_s) + FRAME_S
+        return end_s if self._speaker is None else min(end_s, self._speaker.speaks_at_s)
 
     def pop(self, now_s: float) -> tuple[float, int, bytes] | None:
         """The next reply, or frame of a stranger, that is complete by `now_s`: (time, identifier, data)."""
+        if self._speaker is not None and self._speaker.speaks_at_s <= now_s:
+            self.queue(now_s, self._speaker.speak(now_s))
         end_s = self.next_end_s()
         if end_s > now_s:
             return None
@@ -95,7 +109,13 @@ class WireBus(can.BusABC):
     take a share of the bus).
     """
 
-    def __init__(self, answer: Answer, now_s: Callable[[], float], on_frame: FrameLog | None = None) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        now_s: Callable[[], float],
+        on_frame: FrameLog | None = None,
+        speaker: Speaker | None = None,
+    ) -> None:
         super().__init__(channel="wire")
         self._is_shutdown = True  # there is nothing to release, so nobody need complain that it was not
         self.down = False
@@ -106,7 +126,7 @@ class WireBus(can.BusABC):
         self._answer = answer
         self._now_s = now_s
         self._on_frame = on_frame
-        self._line = Line()
+        self._line = Line(speaker)
         self._injected: deque[can.Message] = deque()
 
     def send(self, msg: can.Message, timeout: float | None = None) -> None:
@@ -180,14 +200,19 @@ class VirtualCanFace:
     """Serves the modules on python-can's `virtual` interface, for a controller in this same process."""
 
     def __init__(
-        self, answer: Answer, channel: str, now_s: Callable[[], float] = time.monotonic, speed: float = 1.0
+        self,
+        answer: Answer,
+        channel: str,
+        now_s: Callable[[], float] = time.monotonic,
+        speed: float = 1.0,
+        speaker: Speaker | None = None,
     ) -> None:
         """`now_s` and `speed`: station time, and how many of its seconds pass in one on the wall."""
         self.failure: BaseException | None = None
         self._answer = answer
         self._now_s = now_s
         self._speed = speed
-        self._line = Line()
+        self._line = Line(speaker)
         self._bus: can.BusABC = can.Bus(interface="virtual", channel=channel)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulated-can", daemon=True)

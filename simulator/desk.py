@@ -20,7 +20,7 @@ from simulator.cabinet import Cabinet
 from simulator.can_face import VirtualCanFace
 from simulator.devices import Forecourt, default_devices
 from simulator.gpio_face import SimulatedGpio
-from simulator.module_wire import ModuleWire
+from simulator.module_wire import wire_of
 from simulator.mqtt_link import DeviceLink
 from simulator.plant import Plant
 from worker import SystemClock, Worker
@@ -43,9 +43,12 @@ class Desk:
         seed: int = 1,
         cars: int = 20,
         broker: tuple[str, int] | None = None,
-        protocol: str = "uugreen",
+        protocol: str | None = None,
     ) -> None:
-        """Raises BrokerError when no broker can be started."""
+        """`protocol`: make of all modules; None: as the settings say.
+
+        Raises BrokerError when no broker can be started.
+        """
         self._clock = clock
         self._channel = f"desk-{uuid.uuid4()}"
         self._own_broker = EmbeddedBroker(settings.mqtt.port) if broker is None else None
@@ -56,10 +59,10 @@ class Desk:
         self.settings = desk_settings(settings, host, port, self._channel, protocol)
         now_s = clock.now_s()
         self.plant = Plant(seed, now_s)
-        self.wire = ModuleWire(self.plant.modules, seed)
+        self.wire = wire_of(self.plant, self.settings, seed)
         self.gpio = SimulatedGpio(self.settings.gpio, clock.now_s, seed=seed)
         self._cabinet = Cabinet(self.plant, self.gpio)
-        self._can = VirtualCanFace(self.wire.answer, self._channel, clock.now_s, speed)
+        self._can = VirtualCanFace(self.wire.answer, self._channel, clock.now_s, speed, self.wire)
         root = settings.mqtt.topic_root
         self.forecourt = Forecourt(default_devices(self.plant, topic_root=root), timetable(seed, cars), now_s)
         self._link = DeviceLink(host, port, root)
@@ -97,6 +100,7 @@ class Desk:
 
     def _step(self, now_s: float) -> float:
         self._cabinet.step(now_s)
+        self.wire.watch(now_s)
         if now_s >= self._devices_due_s:
             self._devices_due_s = now_s + DEVICES_STEP_S
             for topic, payload in self._link.take():
@@ -106,7 +110,7 @@ class Desk:
         return PLANT_STEP_S
 
 
-def desk_settings(settings: Settings, host: str, port: int, channel: str, protocol: str) -> Settings:
+def desk_settings(settings: Settings, host: str, port: int, channel: str, protocol: str | None) -> Settings:
     """The settings as read, with broker, TLS, CAN and GPIO replaced by what stands on the desk."""
     mqtt = Mqtt(
         broker=host,
@@ -116,7 +120,9 @@ def desk_settings(settings: Settings, host: str, port: int, channel: str, protoc
         accept_retained=settings.mqtt.accept_retained,
         home_assistant=settings.mqtt.home_assistant,
     )
-    modules = {n: replace(m, protocol=protocol) for n, m in settings.modules.by_number.items()}
+    modules = dict(settings.modules.by_number)
+    if protocol is not None:
+        modules = {n: replace(m, protocol=protocol) for n, m in modules.items()}
     logging_settings = settings.logging
     if "file" not in settings.given.get("Logging", ()):
         logging_settings = replace(logging_settings, file=settings.folder / "simulated.log")
@@ -126,7 +132,7 @@ def desk_settings(settings: Settings, host: str, port: int, channel: str, protoc
     return replace(
         settings,
         mqtt=mqtt,
-        can=Can(interface="virtual", channel=channel, protocol=protocol),
+        can=Can(interface="virtual", channel=channel, protocol=protocol or settings.can.protocol),
         gpio=Gpio(),
         modules=replace(settings.modules, by_number=modules),
         logging=logging_settings,

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from planning.model import Crosspoint
+from simulator.board import Board
 from simulator.chip_faults import Chips
 from simulator.contacts import GUNS, MODULES
-from simulator.module_wire import ModuleWire, WireModule
+from simulator.module_wire import ModuleWire
 from simulator.plant import Plant
 
 
@@ -80,12 +81,12 @@ def crosspoint_of(words: Words) -> Crosspoint:
     return Crosspoint(int(match[1]), int(match[2]))
 
 
-def powered_of(bench: Bench, words: Words) -> WireModule:
+def powered_of(bench: Bench, words: Words) -> Board:
     """A module whose power part is meant, which is there at every level."""
     return bench.wire.board(number_of(words[0], "m", MODULES))
 
 
-def board_of(bench: Bench, words: Words) -> WireModule:
+def board_of(bench: Bench, words: Words) -> Board:
     """A module whose communication board is meant, which nobody reads without the wire."""
     bench.can()
     return powered_of(bench, words)

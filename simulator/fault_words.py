@@ -18,12 +18,8 @@ from simulator.fault_bench import (
     powered_of,
 )
 from simulator.gun_bus import FixedBattery
-from simulator.module_wire import STATUS_SHORT_CIRCUIT, STATUS_TOO_HOT
 from simulator.plant import index_of
 from simulator.socketcand import SocketcandServer
-
-#: A request as only a controller sends it: read the voltage of module 5.
-OTHER_CONTROLLER = (0x0200_0000 | 5 << 14, bytes((0x12, 0, 0, 0, 0, 0, 0, 0)))
 
 # --- modules ---------------------------------------------------------------------------------------------------------
 
@@ -65,7 +61,17 @@ def _scale_a(bench: Bench, words: Words, _now_s: float) -> None:
 
 
 def _fail(bench: Bench, words: Words, now_s: float) -> None:
-    board_of(bench, words).fail(int(words[1], 16) if len(words) > 1 else STATUS_SHORT_CIRCUIT, now_s)
+    board = board_of(bench, words)
+    board.fail(int(words[1], 16) if len(words) > 1 else board.dialect.short_circuit, now_s)
+
+
+def _overheat(bench: Bench, words: Words, now_s: float) -> None:
+    board = board_of(bench, words)
+    board.fail(board.dialect.too_hot, now_s)
+
+
+def _refuse_commands(bench: Bench, words: Words, _now_s: float) -> None:
+    board_of(bench, words).refuses = True
 
 
 def _duplicate(bench: Bench, words: Words, _now_s: float) -> None:
@@ -87,7 +93,8 @@ MODULE_WORDS: dict[str, Action] = {
     "scale_v": _scale_v,
     "scale_a": _scale_a,
     "fail": _fail,
-    "hot": lambda bench, words, now_s: board_of(bench, words).fail(STATUS_TOO_HOT, now_s),
+    "hot": _overheat,
+    "refuse": _refuse_commands,
     "show": lambda bench, words, now_s: board_of(bench, words).show(int(words[1], 16)),
 }
 
@@ -199,6 +206,12 @@ def _go_bus_off(bench: Bench, words: Words, _now_s: float) -> None:
     bench.can().tell_error(ERROR_BUS_OFF if off else ERROR_RESTARTED)
 
 
+def _send_as_another(bench: Bench, _words: Words, _now_s: float) -> None:
+    """A question to module 5, as only a controller asks it."""
+    board = bench.wire.board(5)
+    bench.can().foreign(*board.dialect.question(board.address))
+
+
 _CAN_WORDS: dict[str, Action] = {
     "cut": _cut,
     "join": _cut,
@@ -211,7 +224,7 @@ _CAN_WORDS: dict[str, Action] = {
     "lose": _lose,
     "flood": lambda bench, words, now_s: bench.can().flood(float(words[1])),
     "calm": lambda bench, words, now_s: bench.can().flood(0.0),
-    "controller": lambda bench, words, now_s: bench.can().foreign(*OTHER_CONTROLLER),
+    "controller": _send_as_another,
 }
 
 

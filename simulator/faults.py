@@ -18,6 +18,7 @@ overdo_v|overdo_a m4 1.3    it gives this multiple of the voltage or current tha
 scale_v|scale_a m4 0.1      it tells this multiple of the voltage or current that it measures
 fail m4 [bits]    it switches off and shows these status bits (hexadecimal)
 hot m4            the same for over-temperature
+refuse m4         it refuses every command (where its make can say so)
 show m4 bits      it shows these status bits and goes on
 battery g2 640    another battery voltage; battery g2 none: nothing connected
 load_dump g2      the car opens its contactor at whatever current flows; battery g2 640 plugs one in again

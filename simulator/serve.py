@@ -21,7 +21,7 @@ from planning.settings import Gpio
 from simulator.arrivals import timetable
 from simulator.broker import EmbeddedBroker
 from simulator.cabinet import Cabinet
-from simulator.contacts import GUNS
+from simulator.contacts import GUNS, MODULES
 from simulator.devices import CLOSE_AFTER_S, Forecourt, default_devices
 from simulator.faults import Bench, apply
 from simulator.gpio_shm import PlantSide
@@ -44,6 +44,7 @@ class ServeOptions:
     battery_v: float = 640.0  # behind every dispenser, without end, when no cars come
     cars: int = 0
     seed: int = 1
+    protocol: str | None = None  # make of all modules; None: as DIR/config.ini says, else uugreen
     can_port: int = 0  # 0: the one that DIR/config.ini names, else a free one
     broker: tuple[str, int] | None = None  # None: one of its own
     frame_log: Path | None = None  # every CAN frame as it is heard
@@ -81,11 +82,12 @@ class PlantProcess:
         self._folder.mkdir(parents=True, exist_ok=True)
         now_s = time.monotonic()
         self.plant = Plant(options.seed, now_s)
-        self.wire = ModuleWire(self.plant.modules, options.seed)
         config = _read_config(self._folder)
+        makes, addresses = _makes(config, options.protocol), _addresses(config)
+        self.wire = ModuleWire(self.plant.modules, options.seed, makes=makes, addresses=addresses)
         can_port = options.can_port or config.getint("CAN", "option_port", fallback=0)
         self._frame_log = None if options.frame_log is None else _FrameLog(options.frame_log)
-        self.server = SocketcandServer(self.wire.answer, can_port, on_frame=self._frame_log)
+        self.server = SocketcandServer(self.wire.answer, can_port, on_frame=self._frame_log, speaker=self.wire)
         self._event_log = None if options.event_log is None else _EventLog(options.event_log, self.plant, now_s)
         self._far_end = PlantSide(self._folder, _pins(config), seed=options.seed)
         self._cabinet = Cabinet(self.plant, self._far_end)
@@ -125,6 +127,7 @@ class PlantProcess:
     def step(self, now_s: float) -> None:
         """One round: pins, circuit, dispensers; ten times a second also devices, commands and state.json."""
         self._cabinet.step(now_s)
+        self.wire.watch(now_s)
         if self._fixed_cars is not None:
             self._fixed_cars.step(now_s)
         if self._event_log is not None:
@@ -167,7 +170,8 @@ class PlantProcess:
     def _write_ready(self) -> None:
         config = self._folder / "config.ini"
         if not config.exists():
-            config.write_text(_config_text(self.server.port, self.broker), encoding="utf-8")
+            text = _config_text(self.server.port, self.broker, self.wire.board(1).dialect.name)
+            config.write_text(text, encoding="utf-8")
         ready = {
             "pid": os.getpid(),
             "can_port": self.server.port,
@@ -253,6 +257,19 @@ def _read_config(folder: Path) -> configparser.ConfigParser:
     return parser
 
 
+def _makes(config: configparser.ConfigParser, protocol: str | None) -> dict[int, str]:
+    """The make of each module: as asked for, else as the configuration says."""
+    numbers = range(1, MODULES + 1)
+    if protocol is not None:
+        return dict.fromkeys(numbers, protocol)
+    common = config.get("CAN", "protocol", fallback="uugreen")
+    return {number: config.get("Modules", f"module{number}_protocol", fallback=common) for number in numbers}
+
+
+def _addresses(config: configparser.ConfigParser) -> dict[int, int]:
+    return {n: config.getint("Modules", f"module{n}_address", fallback=n) for n in range(1, MODULES + 1)}
+
+
 def _pins(config: configparser.ConfigParser) -> Gpio:
     """The pins that the configuration names, the others as by default."""
     if not config.has_section("GPIO"):
@@ -262,7 +279,7 @@ def _pins(config: configparser.ConfigParser) -> Gpio:
     return Gpio(**pins)  # type: ignore[arg-type]
 
 
-def _config_text(can_port: int, broker: tuple[str, int]) -> str:
+def _config_text(can_port: int, broker: tuple[str, int], protocol: str) -> str:
     return f"""\
 # Made by `python -m simulator --serve` for a controller on this machine.
 [CAN]
@@ -270,6 +287,7 @@ interface = socketcand
 channel = can0
 option_host = 127.0.0.1
 option_port = {can_port}
+protocol = {protocol}
 
 [MQTT]
 broker = {broker[0]}

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from simulator.can_face import Answer, FrameLog, Line
+from simulator.can_face import Answer, FrameLog, Line, Speaker
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class SocketcandServer:
         port: int = 0,
         now_s: Callable[[], float] = time.monotonic,
         on_frame: FrameLog | None = None,
+        speaker: Speaker | None = None,
     ) -> None:
         """Listen at once; port 0 takes a free one. Raises OSError when the port is taken."""
         self.cut = False
@@ -73,7 +74,7 @@ class SocketcandServer:
         self._answer = answer
         self._now_s = now_s
         self._on_frame = on_frame
-        self._line = Line()
+        self._line = Line(speaker)
         self._clients: dict[socket.socket, _Client] = {}
         self._listener = socket.create_server(("127.0.0.1", port))
         self._listener.setblocking(False)

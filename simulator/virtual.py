@@ -17,7 +17,7 @@ from typing import Any
 
 from contactor_controller import ContactorController
 from demand_processor import Pace
-from main import Core, build_core
+from main import Core, build_core, for_makes
 from planning.model import GunSnapshot, StationReport
 from planning.payload import Rejection
 from planning.reports import OutMessage, Reports
@@ -28,7 +28,7 @@ from simulator.cabinet import Cabinet
 from simulator.can_face import WireBus
 from simulator.devices import PLAIN, Forecourt, default_devices
 from simulator.gpio_face import SimulatedGpio
-from simulator.module_wire import ModuleWire
+from simulator.module_wire import wire_of
 from simulator.plant import Plant
 from simulator.readings import NoGpio, PlainCabinet, PlainModules, plain_driver
 
@@ -85,6 +85,7 @@ class VirtualStation:
         plain: Collection[str] = PLAIN,
     ) -> None:
         self.settings, self.level = settings, level
+        self._for_makes = for_makes(settings)
         self.clock = VirtualClock()
         self.plant = Plant(seed)
         self.records: list[str] = []
@@ -98,7 +99,7 @@ class VirtualStation:
         # without cars there are no devices either: whoever runs the station speaks for them
         devices = [] if arrivals is None else default_devices(self.plant, plain=plain, topic_root=root)
         self.forecourt = Forecourt(devices, arrivals or [])
-        self.wire = ModuleWire(self.plant.modules, seed)
+        self.wire = wire_of(self.plant, settings, seed)
         self._plant_due_s = self._devices_due_s = self._control_due_s = self._tx_due_s = self._link_due_s = 0.0
         #: called after every step of the control
         self.on_step: Callable[[float], None] = lambda _: None
@@ -125,7 +126,7 @@ class VirtualStation:
         )
 
     def _build_contactors(self) -> None:
-        settings, general = self.settings, self.settings.general
+        settings, general = self._for_makes, self.settings.general
         gpio: Any = self.gpio
         self.contactors = ContactorController(
             gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
@@ -135,7 +136,7 @@ class VirtualStation:
     def _build_core(self) -> None:
         modules: Any = self.modules if self.level is Level.WIRE else self._plain_modules
         self.core: Core = build_core(
-            self.settings, modules, self.contactors, self.clock, self.records.append, self._tell,
+            self._for_makes, modules, self.contactors, self.clock, self.records.append, self._tell,
             self.rejected.append, lambda: False,
         )  # fmt: skip
         if self.level is Level.READINGS:
@@ -146,7 +147,7 @@ class VirtualStation:
     def _build(self) -> None:
         settings, clock = self.settings, self.clock
         if self.level is Level.WIRE:
-            self.bus = WireBus(self.wire.answer, clock.now_s)
+            self.bus = WireBus(self.wire.answer, clock.now_s, speaker=self.wire)
             self.gpio = SimulatedGpio(settings.gpio, clock.now_s)
             self._cabinet: Cabinet | PlainCabinet = Cabinet(self.plant, self.gpio)
             self._build_modules()
@@ -197,6 +198,7 @@ class VirtualStation:
             now_s = clock.time_s
             if self._plant_due_s <= now_s:
                 self._cabinet.step(now_s)
+                self.wire.watch(now_s)
                 self._plant_due_s = now_s + (CALM_STEP_S if self.plant.calm else PLANT_STEP_S)
             if arrival_s <= now_s:
                 message = bus.recv(0)
@@ -224,6 +226,7 @@ class VirtualStation:
             self.clock.time_s = now_s = max(self.clock.time_s, now_s)
             if self._plant_due_s <= now_s:
                 self._cabinet.step(now_s)
+                self.wire.watch(now_s)
                 self._plant_due_s = now_s + (CALM_STEP_S if self.plant.calm else PLANT_STEP_S)
             if self._devices_due_s <= now_s:
                 self._devices_due_s = now_s + DEVICES_STEP_S

@@ -17,11 +17,12 @@ FRAME_S = 0.0012
 
 
 def queue() -> SendQueue[str]:
-    return SendQueue(BITRATE, 0.005)
+    return SendQueue(BITRATE, {"": 0.005})
 
 
 def item(priority: Priority, module: int, key: str, text: str = "") -> Outgoing[str]:
-    return Outgoing(priority, module, key, text or f"{priority.name} {module} {key}")
+    paced = priority > Priority.OFF
+    return Outgoing(priority, module, key, text or f"{priority.name} {module} {key}", paced=paced)
 
 
 def leave(sender: SendQueue[str], now_s: float) -> str | None:
@@ -160,3 +161,16 @@ def test_thinning_starts_at_once_and_ends_after_a_while() -> None:
     assert thinner.step(10.0, 10.0, 5.9) is Thinning.NO_WATCH
     assert thinner.step(10.0, 10.0, 6.1) is Thinning.NONE
     assert thinner.step(10.0, 19.4, 7.0) is Thinning.WATCH_HALF
+
+
+def test_a_make_that_needs_long_pauses_does_not_hold_up_another() -> None:
+    sender = SendQueue[str](BITRATE, {"slow": 0.05, "fast": 0.005})
+    for number in (1, 2):
+        sender.put(Outgoing(Priority.RAISE, number, "set", f"slow {number}", make="slow"))
+    for number in (3, 4):
+        sender.put(Outgoing(Priority.READ, number, "read", f"fast {number}", make="fast"))
+    left = {}
+    for ms in range(70):
+        if (text := leave(sender, ms / 1000)) is not None:
+            left[text] = ms
+    assert left == {"slow 1": 0, "fast 3": 1, "fast 4": 6, "slow 2": 50}

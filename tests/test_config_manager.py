@@ -412,11 +412,6 @@ PLAIN = "not a plain decimal number (digits 0-9, a point; no comma, unit, expone
         pytest.param(
             "Allocation priority = highest_demnd", "not a known name. Did you mean highest_demand?", id="choice-nearest"
         ),
-        pytest.param(
-            "CAN protocol = tonhe",
-            "this version of the program cannot do it yet. Use maxwell_enr or uugreen",
-            id="protocol-not-implemented",
-        ),
         pytest.param("Modules module2_protocol = huawei", "module2_protocol = huawei: not a known name", id="protocol"),
         pytest.param("CAN interface = socketcanx", "Did you mean socketcan?", id="interface"),
         pytest.param(
@@ -624,7 +619,6 @@ def test_the_interfaces_are_those_of_python_can() -> None:
 
 def test_the_lists_of_makes_agree() -> None:
     assert set(config_keys.PROTOCOLS) == set(config_keys.ADDRESSES) == set(config_keys.WIRE_FAMILY)
-    assert set(config_keys.PROTOCOLS) >= config_keys.IMPLEMENTED_PROTOCOLS
     assert set(config_keys.PRIORITIES) >= config_keys.IMPLEMENTED_PRIORITIES
 
 

@@ -18,9 +18,10 @@ from simulator.faults import HELP, Bench, apply
 from simulator.gpio_face import FarEnd, SimulatedGpio
 from simulator.gpio_shm import ControllerSide, PlantSide, SharedGpio
 from simulator.gun_bus import FixedBattery
-from simulator.module_wire import STATUS_OFF, STATUS_TOO_HOT, ModuleWire
+from simulator.module_wire import ModuleWire
 from simulator.plant import Plant, index_of
 from simulator.socketcand import SocketcandServer
+from simulator.uugreen_dialect import STATUS_OFF, STATUS_TOO_HOT
 
 READ_VOLTS = bytes.fromhex("1200000000000000")
 ALL_MODULES, MODULE_4 = 0x0220_0000, 0x0220_0000 | 4 << 14

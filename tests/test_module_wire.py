@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.module_wire import STATUS_SHORT_CIRCUIT, Identity, ModuleWire
+from simulator.module_wire import Identity, ModuleWire
 from simulator.plant import Plant
 from simulator.power_module import PowerModule
+from simulator.uugreen_dialect import STATUS_SHORT_CIRCUIT
 
 #: Type plates whose replies carry identifiers seen on a real bus (modules 1 to 4).
 PLATES = {
