@@ -228,6 +228,7 @@ class PowerModuleController:
             tells_loop=timing.tells_loop,
             has_ranges=plate.low_range_max_v is not None,
         )
+        starts = any(frame.on for frame in make.encode_setpoint(address, plate.min_v, plate.min_current_a))
         rules = DriveRules(
             voltage_step_v=make.voltage_step_v,
             current_step_a=make.current_step_a,
@@ -238,6 +239,7 @@ class PowerModuleController:
             resend_after_on=timing.resend_after_on,
             sets_echoed=timing.sets_echoed,
             has_ranges=plate.low_range_max_v is not None,
+            seen_on_s=1.5 * make.reads.round_s if starts else None,
         )
         return _Slot(number, address, make, ModuleView(number, enabled, limits, self._notebook), ModuleDrive(rules))
 

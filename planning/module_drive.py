@@ -81,6 +81,8 @@ class DriveRules:
     resend_after_on: bool
     sets_echoed: bool
     has_ranges: bool
+    #: a set-point also switches on; it is renewed only while the module was seen on within so long. None: it does not
+    seen_on_s: float | None = None
 
 
 class _Phase(Enum):
@@ -270,12 +272,22 @@ class ModuleDrive:
         refresh = self._refresh_due(view, now_s)
         wish.voltage = self._voltage.change(order.voltage_v, now_s, refresh)
         wish.current = self._current.change(order.current_a, now_s, refresh)
+        if self._would_restart(view, now_s):
+            wish.voltage = Change.KEEP if wish.voltage is Change.RAISE else wish.voltage
+            wish.current = Change.KEEP if wish.current is Change.RAISE else wish.current
         wish.settled = (
             self._phase is _Phase.ON
             and not refresh
             and self._voltage.reached(order.voltage_v)
             and self._current.reached(order.current_a)
         )
+
+    def _would_restart(self, view: ModuleView, now_s: float) -> bool:
+        """A set-point might switch a module on again that has just gone off by itself."""
+        seen_on_s = self._rules.seen_on_s
+        if seen_on_s is None or self._phase is not _Phase.ON:
+            return False
+        return not view.on or view.on_at_s is None or now_s - view.on_at_s > seen_on_s
 
     def _refresh_due(self, view: ModuleView, now_s: float) -> bool:
         since_s = now_s - self._set_sent_s

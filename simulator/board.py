@@ -53,6 +53,9 @@ class Dialect(Protocol):
     def too_hot(self) -> int:
         """Status bits of a module that stopped for its temperature."""
     @property
+    def twin(self) -> int:
+        """Status bits of a module that sees its own address in use by another one; 0: it does not see that."""
+    @property
     def speech_s(self) -> float | None:
         """It speaks by itself each so often; None: only when asked."""
     @property

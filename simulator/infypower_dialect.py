@@ -31,7 +31,7 @@ STARTS_S = 0.5
 LEAST_A = 1.0
 
 # status bits: state-2 << 16 | state-1 << 8 | state-0
-POWER_LIMITED = 0x01_00_00
+POWER_LIMITED, TWIN = 0x01_00_00, 0x02_00_00
 DC_OFF, PROTECTION, TOO_HOT, WALK_IN, COMM_INTERRUPTED = 0x00_01_00, 0x00_04_00, 0x00_10_00, 0x00_40_00, 0x00_80_00
 SHORT = 0x00_00_01
 
@@ -122,6 +122,7 @@ class InfypowerDialect:
     name: str = "infypower"
     short_circuit: int = SHORT | PROTECTION
     too_hot: int = TOO_HOT | PROTECTION
+    twin: int = TWIN
     speech_s: float | None = None
     watchdog_s: float | None = WATCHDOG_S
 

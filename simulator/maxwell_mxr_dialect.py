@@ -93,6 +93,7 @@ class RegisterDialect:
     least_v: float
     short_circuit: int = SHORT | PROTECTION
     too_hot: int = TOO_HOT | PROTECTION
+    twin: int = 0
     speech_s: float | None = None
     watchdog_s: float | None = None
 

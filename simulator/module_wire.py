@@ -77,6 +77,8 @@ class ModuleWire:
         dialect = next(board.dialect for board in self.boards if board.address == address)
         stranger = Board(PowerModule(0, self._rng, []), address, Identity.by_chance(self._rng), dialect)
         self._add(stranger)
+        for twin in self._by_dialect[dialect][address]:
+            twin.show(dialect.twin)
         return stranger
 
     def remove(self, board: Board) -> None:

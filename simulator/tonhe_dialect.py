@@ -25,9 +25,8 @@ LEAST_A = 1.0
 
 # status bits: PFC byte << 16 | fault word
 HARDWARE, SHORT, TOO_HOT, POWER_LIMITED = 1 << 7, 1 << 15, 1 << 5, 1 << 14
+TWIN = 1 << 16 + 4
 CAN_TIMEOUT = 1 << 2
-#: What leaves the module on: warnings and derating.
-HARMLESS = 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | POWER_LIMITED
 
 
 def _state(board: Board, now_s: float) -> Said:
@@ -62,6 +61,7 @@ class TonheDialect:
     name: str = "tonhe"
     short_circuit: int = SHORT
     too_hot: int = TOO_HOT | HARDWARE
+    twin: int = TWIN
     speech_s: float | None = SPEECH_S
     watchdog_s: float | None = WATCHDOG_S
 

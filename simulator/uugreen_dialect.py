@@ -130,6 +130,7 @@ class UUGreenDialect:
     name: str = "uugreen"
     short_circuit: int = STATUS_SHORT_CIRCUIT
     too_hot: int = STATUS_TOO_HOT
+    twin: int = 0
     speech_s: float | None = None
     watchdog_s: float | None = None
     unknown: Collection[int] = ()  # commands that this make lacks
