@@ -138,6 +138,15 @@ SAID: dict[str, Any] = {
 }
 
 
+def test_echoes_carry_what_was_set() -> None:
+    both = INFYPOWER.decode(0x029CF000, bytes.fromhex("00 07 A1 20 00 01 86 A0"))
+    off = INFYPOWER.decode(0x029AF000, bytes.fromhex("01 00 00 00 00 00 00 00"))
+    low = INFYPOWER.decode(0x028FF000, bytes.fromhex("11 14 00 00 00 00 00 A0"))
+    assert both is not None and (both.voltage_v, both.current_a) == (500.0, 100.0)
+    assert off is not None and off.on is False
+    assert low is not None and low.low_range is True
+
+
 def test_every_command_of_the_table_is_held_by_a_vector_or_an_echo_of_it() -> None:
     seen = {row["meaning"]["command"] for (row,) in (param.values for param in vectors("rx"))}
     assert {row.command for row in COMMANDS} - seen == {Command.MODE, Command.POWER}

@@ -151,6 +151,25 @@ SAID: dict[str, Any] = {
 }
 
 
+def test_rows_without_an_example_are_read_by_the_layout() -> None:
+    said = {
+        "42 F0 00 17 00 00 0B B8": (("altitude_m", 3000.0),),
+        "42 F0 00 1E 00 00 00 05": (("set_group", 5.0),),
+        "42 F0 00 55 00 00 07 E9": (("serial_high", 2025.0),),
+    }
+    for data, details in said.items():
+        reading = MAXWELL_MXR.decode(0x060F8008, bytes.fromhex(data))
+        assert reading is not None and reading.details == details
+    volts = MAXWELL_MXR.decode(0x060F8008, bytes.fromhex("41 F0 00 21 44 2F 00 00"))
+    amps = MAXWELL_MXR.decode(0x060F8008, bytes.fromhex("42 F0 00 1B 00 00 28 00"))
+    off = MAXWELL_MXR.decode(0x060F8008, bytes.fromhex("42 F0 00 30 00 01 00 00"))
+    assert volts is not None and volts.voltage_v == 700.0
+    assert amps is not None and amps.current_a == 10.0
+    assert off is not None and off.on is False
+    serial = MAXWELL_MXR.decode(0x060F8008, bytes.fromhex("42 F0 00 54 12 34 AB CD"))
+    assert serial is not None and serial.serial == "1234ABCD"
+
+
 def test_every_register_is_held_by_a_vector() -> None:
     seen = {row["meaning"]["register"] for param in (*vectors("rx"), *vectors("tx")) for _, row in (param.values,)}
     assert {row.number for row in REGISTERS} <= seen

@@ -164,6 +164,11 @@ def test_every_bit_of_the_second_word_is_a_warning_by_name(bit: int) -> None:
     assert reading is not None and reading.more_warnings == {MORE_FAULTS[bit]}
 
 
+def test_the_second_state_word_is_kept_for_people() -> None:
+    reading = TONHE.decode(0x1C91A005, bytes((8, 0)) + bytes(6))
+    assert reading is not None and reading.details == (("ext_state", 8.0),)
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 

@@ -55,6 +55,16 @@ def vectors(direction: str) -> list[Any]:
     return found
 
 
+def replies() -> list[Any]:
+    """Each make with its own examples, and ENR with those of UUGreen wherever its text says "the same"."""
+    found = vectors("rx")
+    for make, row in (param.values for param in vectors("rx")):
+        command = row["meaning"].get("command")
+        if make is UUGREEN and command not in (None, 5, 8) and command in MAXWELL_ENR.rows:
+            found.append(pytest.param(MAXWELL_ENR, row, id=f"maxwell_enr-same-{row['name']}"))
+    return found
+
+
 def wire(row: dict[str, Any]) -> tuple[int, bytes]:
     return int(row["can_id"], 16), bytes.fromhex(row["data"])
 
@@ -114,7 +124,7 @@ def test_request_byte_for_byte(make: UUGreenFamily, row: dict[str, Any]) -> None
 SERIALS = {"mod1_serial": "240617-0-1449"}
 
 
-@pytest.mark.parametrize(("make", "row"), vectors("rx"))
+@pytest.mark.parametrize(("make", "row"), replies())
 def test_reply_field_by_field(make: UUGreenFamily, row: dict[str, Any]) -> None:
     can_id, data = wire(row)
     reading = make.decode(can_id, data)
@@ -165,6 +175,26 @@ def expected_fields(meaning: dict[str, Any]) -> set[str]:
 def said(reading: ModuleReading) -> set[str]:
     names = {*FIELDS.values(), "flags"}
     return {name for name in names if getattr(reading, name) is not None}
+
+
+#: Rows without an example, by the layout: make, command, value, what the reading says. No decision uses them.
+BY_LAYOUT: tuple[tuple[UUGreenFamily, int, int, str, float], ...] = (
+    (UUGREEN, 31, 48_250, "pfc_c", 48.25),
+    (UUGREEN, 34, 52_500, "dcdc_1_c", 52.5),
+    (UUGREEN, 35, 53_750, "dcdc_2_c", 53.75),
+    (UUGREEN, 62, 1, "fan_silence", 1.0),
+    (MAXWELL_ENR, 61, 640_125, "terminal_v", 640.125),
+    (MAXWELL_ENR, 120, 5_400, "fan_1_rpm", 5400.0),
+)
+
+
+def test_rows_without_an_example_are_read_by_the_layout() -> None:
+    for make, command, value, name, said in BY_LAYOUT:
+        reading = make.decode(0x022063A9, bytes((0x13, command, 0, 0)) + value.to_bytes(4, "big"))
+        assert reading is not None and reading.details == ((name, said),)
+    for make in MAKES.values():
+        low = make.decode(0x022063A9, bytes((0x11, 95, 0, 0, 0, 0, 0, 2)))
+        assert low is not None and low.echo and low.low_range is True
 
 
 def test_every_command_of_the_vectors_is_covered() -> None:
