@@ -25,6 +25,7 @@ mutants: $(VENV)/.mutants
 	$(BIN)/python tests/mutation.py
 
 bench: $(VENV)/.sim
+	$(BIN)/python -m bench.modules
 	$(BIN)/python -m bench.speed
 
 # Renews what README.md and docs/ take from the code; a test says when that is due.

@@ -52,11 +52,13 @@ SETTLED_STEP_S = 0.1  # for a module at which nothing is pending
 #: that all of them together send no more than 40 frames a second (with echoes 9.6 % of the bus).
 RAISE_STEP_S = 0.1
 RAISE_STEP_PER_MODULE_S = 0.08
-#: Modules of one make that move take no more than a third of the frames that its spacing leaves; the rest are reads.
-RAISE_STEP_SPACINGS = 3
+#: Modules of one make that move take no more than a quarter of the frames that its spacing leaves; the rest are reads.
+RAISE_STEP_SPACINGS = 4
 #: Set-points of a module that is on go out again after so long, even if unchanged, or after two rounds of a slow make.
 REFRESH_S = 2.0
 MOVING_S = 1.0  # a module moves so long after its last new order
+#: A status word with news of faults is read once more, at most so often: two in a row count.
+ASK_AGAIN_S = 0.1
 ALL_OFF_TIMES = 3
 #: Modules with a shorter spacing than this take frames back to back as well; it only keeps the bus free for others.
 BACK_TO_BACK_S = 0.01
@@ -105,6 +107,8 @@ class _Slot:
 
     __slots__ = (
         "address",
+        "ask_status",
+        "asked_status_s",
         "barred",
         "drive",
         "emergency",
@@ -127,6 +131,8 @@ class _Slot:
         self.given: ModuleOrder = OFF_ORDER  # as it came
         self.order: ModuleOrder = OFF_ORDER  # within the nameplate
         self.barred = False  # an order ON does not count until an order OFF came
+        self.ask_status = False  # a status word must be read again, not only in its turn
+        self.asked_status_s = -math.inf
         self.emergency = False  # off_now was called and the sender has not seen it yet
         self.plan_at_s = self.moved_at_s = -math.inf
         self.off_frames = make.encode_power(address, False)
@@ -224,6 +230,7 @@ class PowerModuleController:
             power_kw=plate.power_kw,
             silent_after_s=max(safety.silent_after_s, 1.5 * make.reads.round_s),
             answer_timeout_s=timing.answer_timeout_s,
+            round_s=make.reads.round_s,
             unasked_age_s=timing.unasked_age_s,
             tells_loop=timing.tells_loop,
             has_ranges=plate.low_range_max_v is not None,
@@ -451,6 +458,9 @@ class PowerModuleController:
             view.take_status(
                 flags.on, flags.constant_current, flags.faults, flags.warnings, flags.same_serial, now_s, asked_at_s
             )
+            if view.unsettled and slot.make.timing.unasked_age_s is None:
+                slot.ask_status = True
+                self._plan_soon(slot, now_s)
         if reading.voltage_v is not None:
             view.take_voltage(reading.voltage_v, now_s, asked_at_s)
         if reading.current_a is not None:
@@ -587,6 +597,9 @@ class PowerModuleController:
         if wish.write_range is not None:
             frames = slot.make.encode_range(slot.address, wish.write_range)
             self._put(slot, Priority.RAISE, _Kind.RANGE, frames)
+        if slot.ask_status and now_s - slot.asked_status_s >= ASK_AGAIN_S:
+            slot.ask_status, slot.asked_status_s = False, now_s
+            self._put_reads(slot, (Signal.STATUS,))
         if slot.view.introduce:
             slot.view.introduce = False
             self._put_reads(slot, slot.make.reads.first)

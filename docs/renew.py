@@ -6,10 +6,13 @@ Thread: MainThread. Lock: none. Units: none.
 from __future__ import annotations
 
 import ast
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from bench import fault_matrix
 from planning.config_text import markdown_table
 from planning.faults import markdown_lines
 from planning.transition import table_lines
@@ -48,27 +51,29 @@ def scenarios_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def pages() -> Iterator[tuple[Path, str]]:
-    """(file, its text with the generated part as it should be)"""
+def pages() -> Iterator[tuple[Path, Callable[[], str]]]:
+    """(file, what makes its text with the generated part as it should be)"""
     for name, marker, part in (
-        ("README.md", "config", markdown_table()),
-        ("docs/architecture.md", "planning", planning_table()),
-        ("docs/switching.md", "table", switching_table()),
+        ("README.md", "config", markdown_table),
+        ("docs/architecture.md", "planning", planning_table),
+        ("docs/switching.md", "table", switching_table),
     ):
-        path = ROOT / name
-        yield path, _between_markers(path.read_text(), marker, part)
-    yield ROOT / "docs/scenarios.md", scenarios_page()
-    yield ROOT / "docs/faults.md", "\n".join(markdown_lines()) + "\n"
+        yield ROOT / name, partial(_between_markers, ROOT / name, marker, part)
+    yield ROOT / "docs/scenarios.md", scenarios_page
+    yield ROOT / "docs/modules.md", fault_matrix.page
+    yield ROOT / "docs/faults.md", lambda: "\n".join(markdown_lines()) + "\n"
 
 
-def _between_markers(text: str, marker: str, part: str) -> str:
+def _between_markers(page: Path, marker: str, part: Callable[[], str]) -> str:
     """Raises ValueError when the page has no such markers."""
+    text = page.read_text()
     begin, end = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
     if begin not in text or end not in text:
         raise ValueError(f"no markers {begin.strip()} and {end}")
-    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + part + end, text, flags=re.DOTALL)
+    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + part() + end, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
     for page, renewed in pages():
-        page.write_text(renewed)
+        page.write_text(renewed())

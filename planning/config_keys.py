@@ -223,7 +223,7 @@ KEYS: tuple[Key, ...] = (
         "any option NAME of that python-can interface; socketcand needs option_host and option_port"),
 
     Key("Modules", "moduleN_address", Kind.INTEGER, "N", 0, 240, "",
-        "address that is set on module N (uugreen: 1 to 127)"),
+        "address that is set on module N; what each make allows stands in docs/modules.md"),
     plain("Modules", "moduleN_protocol", Kind.CHOICE, "", "make of module N",
         choices=PROTOCOLS, default_note="protocol of [CAN]"),
     plain("Modules", "moduleN_enabled", Kind.BOOLEAN, "true", "false takes module N out of use"),

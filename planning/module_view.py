@@ -41,6 +41,11 @@ CONSTANT_CURRENT_SHARE = 0.95
 #: So many values that cannot be, within so long, are no broken frames any more: wrong make, wrong scale.
 IMPOSSIBLE_TIMES = 4
 IMPOSSIBLE_WITHIN_S = 5.0
+IMPOSSIBLE_ROUNDS = 6.0
+#: So many questions that got two answers, within so long, were answered by two modules. One may be a frame that CAN
+#: sent twice: a disturbed last bit does that.
+DOUBLE_ANSWERS = 3
+DOUBLE_WITHIN_S = 10.0
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -62,6 +67,7 @@ class ViewLimits:
     power_kw: float
     silent_after_s: float
     answer_timeout_s: float
+    round_s: float = 0.5
     unasked_age_s: float | None = None  # the make tells by itself, and what it tells is at most so old
     tells_loop: bool = True
     has_ranges: bool = True
@@ -117,6 +123,9 @@ class ModuleView:
         self._moved_a = 0.0
         self._power_doubts = 0
         self._refuses_since_s: float | None = None
+        self._answered_s: dict[Hashable, float] = {}  # signal -> when its last question was answered
+        self._doubles_s: deque[float] = deque(maxlen=DOUBLE_ANSWERS)
+        self._impossible_within_s = max(IMPOSSIBLE_WITHIN_S, IMPOSSIBLE_ROUNDS * limits.round_s)
         self._impossible_s: deque[float] = deque(maxlen=IMPOSSIBLE_TIMES)
         self._frozen = False
         self._unmoved_since_s: float | None = None
@@ -145,9 +154,18 @@ class ModuleView:
         while waiting:
             asked_at_s = waiting.pop(0)
             if now_s - asked_at_s <= self._limits.answer_timeout_s:
+                self._answered_s[signal] = asked_at_s
                 return asked_at_s
         self.counts[Doubt.UNASKED] += 1
+        if now_s - self._answered_s.get(signal, -math.inf) <= self._limits.answer_timeout_s:
+            self._double_answer(now_s)
         return None
+
+    def _double_answer(self, now_s: float) -> None:
+        """Of modules whose frames do not tell them apart this is the only sign, before their serials differ."""
+        self._doubles_s.append(now_s)
+        if len(self._doubles_s) == DOUBLE_ANSWERS and now_s - self._doubles_s[0] < DOUBLE_WITHIN_S:
+            self._twin(now_s, "two modules answer at its address; give each its own address")
 
     def heard(self, now_s: float, identity: int | None) -> bool:
         """A valid frame of this address came. False: it is another module's than so far, its content must not count."""
@@ -159,7 +177,11 @@ class ModuleView:
         self._changed = True
         if self.may_be_on or self.set_on:
             self._last_on_at_s = now_s
-        return identity is None or self._is_known(identity, now_s, silent_s)
+        if identity is not None:
+            return self._is_known(identity, now_s, silent_s)
+        if self._other_identity is not None:
+            self._judge_alone(now_s)
+        return True
 
     def _returned(self, silent_s: float) -> None:
         self.introduce = True
@@ -195,14 +217,22 @@ class ModuleView:
 
     def _judge_twin(self, now_s: float) -> None:
         """The known module answers although another one did: two modules share the address, or did once."""
-        since_s = now_s - self._other_identity_at_s
-        if since_s < EXCHANGE_S:
+        if now_s - self._other_identity_at_s < EXCHANGE_S:
             self._refuse("two modules answer at its address; give each its own address")
-        elif since_s > REFUSAL_CLEARS_S:
+        else:
+            self._judge_alone(now_s)
+
+    def _judge_alone(self, now_s: float) -> None:
+        if now_s - self._other_identity_at_s > REFUSAL_CLEARS_S:
             self._other_identity = None
             if self.refused:
                 self.refused = False
                 self._note(logging.INFO, "is alone at its address again")
+
+    def _twin(self, now_s: float, why: str) -> None:
+        """Another module was noticed, though not by its identity."""
+        self._other_identity_at_s, self._other_identity = now_s, -1
+        self._refuse(why)
 
     def _refuse(self, why: str) -> None:
         if not self.refused:
@@ -279,8 +309,7 @@ class ModuleView:
         if faults or self.alarms or self._faults_before:
             self._debounce(faults)
         if same_serial and self._same_serial_before:
-            self._refuse("it sees its own serial number on another module")
-            self._other_identity_at_s, self._other_identity = now_s, -1
+            self._twin(now_s, "it sees its own address or serial number on another module")
         self._same_serial_before = same_serial
         self._changed = True
 
@@ -304,8 +333,7 @@ class ModuleView:
             self._note(logging.DEBUG, f"has the serial number {serial}")
         elif serial != self.serial:
             self.counts[Doubt.SECOND_IDENTITY] += 1
-            self._other_identity_at_s, self._other_identity = now_s, -1
-            self._refuse(f"the serial numbers {self.serial} and {serial} answer at one address")
+            self._twin(now_s, f"the serial numbers {self.serial} and {serial} answer at one address")
             return
         self.serial = serial
         self._changed = True
@@ -367,6 +395,11 @@ class ModuleView:
         self._changed = True
 
     # --- belief -----------------------------------------------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> bool:
+        """The last status word shows other faults than are believed: another word decides."""
+        return self._faults_before != self.alarms
 
     @property
     def faulty(self) -> bool:
@@ -448,7 +481,7 @@ class ModuleView:
             names.append("off_but_delivers")
         if self._power_doubts >= 2:
             names.append("power_above_nameplate")
-        if len(self._impossible_s) == IMPOSSIBLE_TIMES and now_s - self._impossible_s[0] < IMPOSSIBLE_WITHIN_S:
+        if len(self._impossible_s) == IMPOSSIBLE_TIMES and now_s - self._impossible_s[0] < self._impossible_within_s:
             names.append("readings_impossible")
         if self._stands_still(now_s):
             names.append("readings_frozen")

@@ -1,6 +1,6 @@
 """Job: one controller of modules and nine simulated ones of any make on a wire, in virtual time; nothing else.
 
-Thread: the test's. Lock: none. Units: s of bench time, V, A. Orders are renewed every 20 ms, as by the control thread.
+Thread: the caller's. Lock: none. Units: s of bench time, V, A. Orders are renewed every 20 ms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from power_module_controller import PowerModuleController
 from protocols import PROTOCOLS
 from protocols.base import Make
 from simulator.board import Board
-from simulator.can_face import WireBus
+from simulator.can_face import FRAME_S, WireBus
 from simulator.gun_bus import FixedBattery
 from simulator.module_wire import ModuleWire
 from simulator.plant import Plant, index_of
@@ -28,9 +28,10 @@ BATTERY_V = 640.0
 
 
 class Passed(NamedTuple):
-    """A frame on the wire."""
+    """A frame on the wire: when it was given to it (of a reply: when it had passed), and when it had passed."""
 
     at_s: float
+    passed_s: float
     can_id: int
     data: bytes
     ours: bool
@@ -57,6 +58,7 @@ class MakeBench:
         names = dict.fromkeys(NUMBERS, make) | dict(makes or {})
         self.now_s = 0.0
         self.frames: list[Passed] = []
+        self._free_s = 0.0
         self.plant = Plant(seed)
         self.wire = ModuleWire(self.plant.modules, seed, makes=names)
         self.bus = WireBus(self.wire.answer, lambda: self.now_s, self._note, self.wire)
@@ -69,7 +71,7 @@ class MakeBench:
         self.controller = PowerModuleController(Can(), modules, Safety(), lambda: self.bus, _Clock(self), self._failed)
         self.controller.open(self.now_s)
 
-    # --- what a test does ------------------------------------------------------------------------------------------
+    # --- what the caller does -----------------------------------------------------------------------------------------
 
     def order(self, module: int, voltage_v: float, current_a: float) -> None:
         """From now on, until another order comes."""
@@ -101,10 +103,14 @@ class MakeBench:
             self._step()
         return self.now_s - begin_s
 
-    # --- what a test looks at --------------------------------------------------------------------------------------
+    # --- what the caller looks at -------------------------------------------------------------------------------------
 
     def status(self, module: int = 1) -> ModuleStatus:
         return self.controller.status(self.now_s)[module - 1]
+
+    def amps(self, module: int = 1) -> float:
+        """What it delivers, whatever it says."""
+        return self.plant.modules[module - 1].current_a
 
     def board(self, module: int = 1) -> Board:
         return self.wire.board(module)
@@ -127,7 +133,7 @@ class MakeBench:
             most = max(most, last - first + 1)
         return most * 150 / 125_000 / window_s * 100
 
-    # --- time ------------------------------------------------------------------------------------------------------
+    # --- time ---------------------------------------------------------------------------------------------------------
 
     def _next_s(self) -> float:
         tx_s = self.now_s + self.controller.tx_due_s(self.now_s) if self.alive else float("inf")
@@ -158,7 +164,8 @@ class MakeBench:
         return True
 
     def _note(self, at_s: float, can_id: int, data: bytes, ours: bool) -> None:
-        self.frames.append(Passed(at_s, can_id, data, ours))
+        self._free_s = max(self._free_s, at_s) + FRAME_S if ours else at_s
+        self.frames.append(Passed(at_s, self._free_s, can_id, data, ours))
 
     def _failed(self, thread: str, error: BaseException) -> None:
         raise AssertionError(f"{thread} failed") from error
