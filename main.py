@@ -636,6 +636,35 @@ def _check_can(settings: Settings) -> list[str]:
     return [] if up else [f"CAN link {settings.can.channel} is down: {start}"]
 
 
+# --- what a person does once on site ---------------------------------------------------------------------------------
+
+
+def probe(settings: Settings, arguments: argparse.Namespace) -> int:
+    """--probe: which modules hang on the bus. 0: some do and nothing is wrong with them, 2: else."""
+    from commissioning import probe as prober
+
+    lock = take_lock(settings.folder)
+    if lock is None:
+        print("The station is running: stop it first, two programs on one bus would answer each other's questions.")
+        return EXIT_RUNNING
+    clock, desk = SystemClock(), None
+    try:
+        if arguments.simulate:
+            desk = simulated(settings, arguments, clock)
+            desk.start()
+        bus = desk.open_bus() if desk is not None else open_can_bus(settings.can)
+        with bus:
+            findings = prober.probe(bus, clock, print)
+    except (Refused, prober.ProbeError, can.CanError, OSError, ValueError, ImportError) as error:
+        print(f"The modules could not be asked: {error}")
+        return EXIT_CONFIG
+    finally:
+        if desk is not None:
+            desk.stop()
+    print("\n".join(("", *prober.report(findings))))
+    return EXIT_STOPPED if findings.modules and not prober.trouble(findings) else EXIT_CONFIG
+
+
 # --- the command line --------------------------------------------------------------------------------------------
 
 
@@ -643,6 +672,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Controller of a split-power DC charging station")
     parser.add_argument("--config", type=Path, metavar="FILE", help="config file (default: config.ini beside main.py)")
     parser.add_argument("--check", action="store_true", help="check config and hardware, touch nothing, and end")
+    parser.add_argument("--probe", action="store_true", help="say which modules answer on the CAN bus, and end")
     parser.add_argument("--simulate", action="store_true", help="run the whole station on this desk, with cars")
     desk = parser.add_argument_group("with --simulate")
     desk.add_argument("--broker", type=_address, metavar="HOST:PORT", help="use this MQTT broker, not an own one")
@@ -678,6 +708,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_CONFIG
     if arguments.check:
         return check(settings, arguments.simulate)
+    if arguments.probe:
+        return probe(settings, arguments)
     return run(settings, arguments)
 
 

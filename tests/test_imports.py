@@ -18,7 +18,7 @@ ROOMS = (
     "main", "mqtt_handler", "message_processor", "gun", "demand_processor", "power_module_controller",
     "contactor_controller", "config_manager", "logger_config", "deploy",
 )  # fmt: skip
-PACKAGES = ("planning", "protocols", "simulator", "monitoring")
+PACKAGES = ("planning", "protocols", "simulator", "monitoring", "commissioning")
 OURS = {*ROOMS, *PACKAGES, "worker", "service", "tests", "bench"}
 #: libraries that mean a wire, a socket or a thread
 WIRES = {"can", "paho", "amqtt", "RPi", "git", "socket", "threading", "asyncio", "selectors", "multiprocessing"}
@@ -39,12 +39,13 @@ ROOM_IMPORTS: dict[str, set[str]] = {
 }
 #: main.py builds everything; the simulator and what looks on only inside functions.
 MAIN_AT_THE_TOP = {"planning", "protocols", "worker", "service", "can", "threading", *ROOMS} - {"deploy", "main"}
-MAIN_INSIDE_FUNCTIONS = {"simulator", "monitoring"}
+MAIN_INSIDE_FUNCTIONS = {"simulator", "monitoring", "commissioning"}
 #: Packages: what of ours each may import. Wires only where named.
 PACKAGE_IMPORTS: dict[str, set[str]] = {
     "planning": {"planning"},
     "protocols": {"protocols"},
     "simulator": {"simulator", "planning", *WIRES - {"RPi", "git"}},
+    "commissioning": {"commissioning", "planning", "protocols", "worker", "can"},
     "monitoring": {"monitoring", "planning", "worker", *WIRES - {"RPi", "git", "can"}},
 }
 #: Files of the simulator that build the station itself, or borrow its clock.
