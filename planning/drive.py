@@ -86,6 +86,7 @@ class DriveInput:
     told_bus_v: float | None  # told and fresh
     members: Mapping[int, ModuleStatus]  # modules whose contactor is closed and that shall serve
     matching: tuple[int, ...]  # modules that match the voltage of this bus
+    closing: tuple[int, ...]  # those of them whose coil is on: they arrive within milliseconds
     counted_a: float  # current of modules that left without proof (silent): still in the sum
     measured_a: float  # what all modules on the bus are measured to give
 
@@ -102,6 +103,7 @@ class Drive:
         self.no_start: set[int] = set()
         #: measured above the set-points for too long (rule 7.7); cleared by new_status()
         self.over_limit = False
+        self._matched: dict[int, ModuleOrder] = {}
         self._leader = 0
         self._search_v = 0.0
         self._set_v = 0.0
@@ -147,7 +149,10 @@ class Drive:
         return self._sharing.total_a if self.phase is Phase.RUN else 0.0
 
     def bus_v(self, now_s: float, told_v: float | None) -> float | None:
-        """Bus voltage by rule 7.2: of a conducting module, else told, else our own of the last 30 s. None: unknown."""
+        """Bus voltage by rule 7.2: of a conducting module, else told, else our own of the last 30 s. None: unknown.
+
+        Our own counts only while a module of ours has held the bus ever since: its bleeder empties it in seconds.
+        """
         if self.conducting_v is not None and now_s - self._own_at_s <= self._limits.fresh_s:
             return self._own_v
         if told_v is not None:
@@ -205,6 +210,7 @@ class Drive:
             self._sharing.reset()
             self._conducted = False
             self._last_voltage = None
+            self._own_at_s = float("-inf")
 
     def _choose_phase(self, now_s: float, given: DriveInput) -> None:
         if self.phase is Phase.NO_LOAD and not self.no_load_waiting(now_s):
@@ -285,6 +291,8 @@ class Drive:
 
     def _run(self, now_s: float, given: DriveInput) -> None:
         jumped = self._read_bus(now_s, given)
+        if not any(status.on for status in given.members.values()):
+            self._own_at_s = float("-inf")
         if jumped or self._takes_nothing(now_s, given):
             self._take_nothing(now_s)
             return
@@ -390,6 +398,13 @@ class Drive:
     # --- modules that match, and what goes wrong --------------------------------------------------------------------
 
     def _match(self, now_s: float, given: DriveInput) -> None:
+        """Set-points of modules that will join. One whose poles travel holds what it was matched to, come what may."""
+        orders = self._match_orders(now_s, given)
+        orders |= {m: self._matched[m] for m in given.closing if m not in orders and m in self._matched}
+        self.orders |= orders
+        self._matched = orders
+
+    def _match_orders(self, now_s: float, given: DriveInput) -> dict[int, ModuleOrder]:
         bus_v = self.bus_v(now_s, given.told_bus_v)
         if self.phase is Phase.SEARCH:
             # they warm up and come along, so that they can join as soon as the voltage is found
@@ -397,14 +412,13 @@ class Drive:
         elif bus_v is None and self.driving:
             bus_v = self._limits.min_v  # the leader goes to a told voltage: soft start at least is over by then
         if bus_v is None:
-            return
+            return {}
         # a coarse grid keeps the set-point still while the reading wanders by a volt
         set_v = math.floor((bus_v - self._limits.match_offset_v) / VOLTAGE_GRID_V) * VOLTAGE_GRID_V
         set_v = max(set_v, self._limits.min_v)
         if set_v > self._ceiling_v(given):
-            return
-        for module in given.matching:
-            self.orders[module] = ModuleOrder(True, set_v, self._limits.idle_current_a)
+            return {}
+        return dict.fromkeys(given.matching, ModuleOrder(True, set_v, self._limits.idle_current_a))
 
     def _watch_start(self, now_s: float, given: DriveInput) -> None:
         told_on = {m for m, order in self.orders.items() if order.on}

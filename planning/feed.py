@@ -19,6 +19,9 @@ from planning.settings import Settings, VoltageRange
 from planning.transition import Seat, Stage
 from planning.watch import Watch
 
+#: A contactor that has not moved, or has not arrived yet.
+_APART = (ContactState.OPEN, ContactState.CLOSING)
+
 
 class Feed:
     """Looks at everything in each step; only what changed reaches the core."""
@@ -105,7 +108,7 @@ class Feed:
             self._fed[gun] = seen
         else:
             self._fed.pop(gun, None)
-        on_bus = [modules[module - 1] for module, stage in seats if stage.on_bus]
+        on_bus = [modules[m - 1] for m, stage in seats if stage.on_bus and not self._still_apart(gun, m, stage)]
         live = any(map(facts.may_be_on, on_bus))
         if live or control.drive.driving:
             control.fed(now_s)
@@ -113,6 +116,13 @@ class Feed:
         self.bus_v[gun] = bus_v
         self._put_gun(gun, control, block)
         self._core.put(f"g{gun}f", gun_facts(control, bus_v, live, emergency, now_s, self._safety))
+
+    def _still_apart(self, gun: int, module: int, stage: Stage) -> bool:
+        """It closes onto a live bus and is not there yet: what is told of that bus still is what it was matched to."""
+        states = self._contact_states
+        if stage is not Stage.CLOSE_LIVE or not states:
+            return False
+        return states[crosspoint_index(gun, module, self._module_count)] in _APART
 
     def _put_gun(self, gun: int, control: GunControl, block: str) -> None:
         put, values = self._core.put, control.values

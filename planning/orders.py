@@ -92,6 +92,7 @@ class Orders:
             told_bus_v=control.told_steady_v(now_s),
             members={m: modules[m - 1] for m, stage in seats if self._serves(m, stage, gun, decision)},
             matching=tuple(m for m, stage in seats if stage.duty is Duty.MATCH),
+            closing=tuple(m for m, stage in seats if stage is Stage.CLOSE_LIVE),
             counted_a=sum(self._feed.lost_a.get(m, 0.0) for m, _ in seats),
             measured_a=delivered(modules, seats)[1],
         )

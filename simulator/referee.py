@@ -16,8 +16,9 @@ from planning.model import Crosspoint
 DEAD_V = 60.0
 #: A module may close onto a live bus from this much below it, up to level.
 WINDOW_V = 20.0
-#: What two honest meters may differ by, on top of the window.
+#: What two honest meters may differ by, on top of the window: 1 V, or 0.2 % of each of them.
 METER_V = 1.0
+METER_SHARE = 0.004
 #: An unloaded bus falls with its bleeder while the poles travel: 1000 V to 60 V in 5 s, up to 30 ms.
 FALL_V = 6.0
 #: A contactor that opens above this current loses one of its few load breaks.
@@ -95,7 +96,9 @@ def judge_closing(closing: Closing) -> ViolationKind | None:
         return ViolationKind.CLOSE_CHARGED if charged else None
     if below_v < -(WINDOW_V + METER_V):
         return ViolationKind.CLOSE_HIGH
-    matched = closing.module_on and not bus_dead and -METER_V - FALL_V <= below_v <= WINDOW_V + METER_V
+    # too low harms nothing, for the diode blocks: it is judged by what the meters can tell
+    lowest_v = WINDOW_V + max(METER_V, METER_SHARE * closing.bus_v)
+    matched = closing.module_on and not bus_dead and -METER_V - FALL_V <= below_v <= lowest_v
     if not matched:
         return ViolationKind.CLOSE_UNMATCHED
     return ViolationKind.CLOSE_UNLIMITED if closing.limit_a > JOIN_A else None

@@ -22,7 +22,7 @@ LIMITS = DriveLimits(
 STEP_S = 0.1
 WANTED = DriveInput(
     wanted=True, may_start=True, limit_kw=40.0, limit_a=500.0, target_v=None, voltage_limit_v=None, told_bus_v=None,
-    members={}, matching=(), counted_a=0.0, measured_a=0.0,
+    members={}, matching=(), closing=(), counted_a=0.0, measured_a=0.0,
 )  # fmt: skip
 
 
@@ -419,12 +419,36 @@ def test_a_module_that_does_not_come_up_is_named() -> None:
 
 def test_its_own_voltage_is_forgotten_after_thirty_seconds_and_with_the_car() -> None:
     plant = charging()
-    plant.run(STEP_S, wanted=False)
-    assert plant.drive.bus_v(plant.now_s, None) == 400.0
-    assert plant.drive.bus_v(plant.now_s, 395.0) == 395.0, "what is told now is newer"
+    later_s = plant.now_s + LIMITS.fresh_s + 1.0
+    assert plant.drive.bus_v(later_s, None) == 400.0
+    assert plant.drive.bus_v(later_s, 395.0) == 395.0, "what is told now is newer"
     assert plant.drive.bus_v(plant.now_s + 31.0, None) is None
     plant.drive.end_session()
+    assert plant.drive.bus_v(later_s, None) is None
+
+
+def test_its_own_voltage_is_forgotten_as_soon_as_no_module_holds_the_bus() -> None:
+    """After an emergency stop of 12 s a second module was matched to the bus of before: 346 V onto 102 V."""
+    plant = charging()
+    plant.run(STEP_S, wanted=False)
     assert plant.drive.bus_v(plant.now_s, None) is None
+    plant = charging()
+    plant.dead |= set(plant.status)  # each goes off by itself, and its order stands
+    plant.on_since_s.clear()
+    plant.run(2 * STEP_S)
+    assert plant.drive.driving and plant.drive.bus_v(plant.now_s + LIMITS.fresh_s, None) is None
+
+
+def test_a_module_whose_poles_travel_holds_what_it_was_matched_to() -> None:
+    """It was switched off between coil and contact when the plan changed, and met a charged bus dead."""
+    plant = charging()
+    plant.run(STEP_S, matching=(4, 7), closing=(7,))
+    held = plant.drive.orders[7]
+    assert held.on and held.voltage_v < 400.0
+    plant.run(STEP_S, wanted=False)
+    assert plant.drive.orders[7] == held and 4 not in plant.drive.orders
+    plant.run(STEP_S, closing=(), matching=())
+    assert 7 not in plant.drive.orders
 
 
 change = st.fixed_dictionaries(

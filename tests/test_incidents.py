@@ -12,6 +12,7 @@ from planning.model import Crosspoint
 from planning.reports import OutMessage
 from planning.transition import Stage
 from simulator.contacts import ContactFault
+from simulator.gun_bus import FixedBattery
 from simulator.serve import FixedCars
 from simulator.virtual import Level, VirtualStation, settings_at
 
@@ -178,3 +179,44 @@ def test_a_bus_told_dead_is_a_proof_only_through_a_closed_contactor_and_only_unt
     station.publish("vesec/1/vehicle_status/D2", "charging")
     station.run_until(lambda: station.plant.guns[gun - 1].power_w > 10_000.0, 30.0)
     assert all(feed.told_dead_at_s(module) is None for module in waiting), "fed since"
+
+
+def test_a_module_that_joins_a_bus_held_by_the_car_alone_stays_on_until_it_is_there(tmp_path: Path) -> None:
+    """With its coil on, the bus counted as fed and what was told of it as void: the module was switched off between
+    coil and contact, and met a charged bus at 339 V without being matched."""
+    station = VirtualStation(settings_at(tmp_path), level=Level.WIRE)
+    plant = station.plant
+    plant.plug(3, FixedBattery(400.0), 0.0)
+    plant.set_output(3, True, 0.0)
+    for second in range(40):
+        station.publish("vesec/1/bus_voltage/D2", f"{plant.guns[2].voltage_v(second):.1f}")
+        station.publish("vesec/1/target_voltage/D2", "450")
+        station.publish("vesec/1/vehicle_status/D2", "charging")
+        station.publish("vesec/1/demand/D2", "75")
+        station.run_to(second + 1.0)
+    first = next(event for event in plant.events if " closed g3" in event)
+    assert "bus 400" in first and "module 39" in first, first
+    assert plant.violations == [] and plant.guns[2].power_w > 60_000.0
+
+
+def test_what_a_bus_had_before_it_was_switched_off_matches_nobody(tmp_path: Path) -> None:
+    """After an emergency stop the first module fed the bus anew from 0 V, and the second was matched to the reading of
+    before: 346 V onto 102 V."""
+    station = VirtualStation(settings_at(tmp_path), level=Level.WIRE)
+    plant = station.plant
+    plant.plug(3, FixedBattery(400.0), 0.0)
+    plant.modules[0].soft_start_s = 5.0  # the slower of the two
+    for second in range(55):
+        if second == 25:
+            plant.press_emergency_stop(station.clock.time_s)
+        if second == 27:
+            plant.release_emergency_stop(station.clock.time_s)
+        if second == 29:
+            station.core.demand.reset()
+        plant.set_output(3, 15 < second < 26 or second > 40, station.clock.time_s)
+        station.publish("vesec/1/target_voltage/D2", "450")
+        station.publish("vesec/1/vehicle_status/D2", "charging")
+        station.publish("vesec/1/demand/D2", "75")
+        station.run_to(second + 1.0)
+    assert plant.violations == []
+    assert len([event for event in plant.events if " closed g3" in event]) >= 4, "both modules came twice"

@@ -167,10 +167,12 @@ def test_a_drive_is_given_what_was_told_and_what_its_modules_read(bench: Bench) 
     bench.seat(3, Stage.MATCH, 1)
     bench.seat(4, Stage.OPEN, 1)
     bench.seat(5, Stage.LOST, 1)
+    bench.seat(1, Stage.CLOSE_LIVE, 1)
     bench.feed.lost_a = {5: 33.0, 6: 44.0}
     assert bench.given() == DriveInput(
         wanted=True, may_start=True, limit_kw=60.0, limit_a=90.0, target_v=420.0, voltage_limit_v=450.0,
-        told_bus_v=400.0, members={2: READINGS[1]}, matching=(3,), counted_a=33.0, measured_a=20.0 + 40.0 + 50.0,
+        told_bus_v=400.0, members={2: READINGS[1]}, matching=(1, 3), closing=(1,), counted_a=33.0,
+        measured_a=10.0 + 20.0 + 40.0 + 50.0,
     )  # fmt: skip
 
 
