@@ -34,6 +34,13 @@ class _Part(Enum):
     POLES = 1
 
 
+def _crossed(image: int, pairs: list[tuple[int, int]]) -> int:
+    for first, second in pairs:
+        if (image >> first ^ image >> second) & 1:
+            image ^= 1 << first | 1 << second
+    return image
+
+
 class Contacts:
     """Coil image in, feedback image out, and in between metal that takes its time.
 
@@ -48,12 +55,16 @@ class Contacts:
         self._coils = 0
         self._off_mirror = 0  # bit set: the mirror contact is open
         self._read_one = self._read_zero = 0
+        #: pairs of contacts whose coil wires, or whose feedback wires, were crossed when the cabinet was built
+        self.crossed_coils: list[tuple[int, int]] = []
+        self.crossed_feedback: list[tuple[int, int]] = []
         self._orders = [0] * CONTACTS  # a new order for a contact makes its older moves void
         self._moves: list[tuple[float, int, int, _Part, bool]] = []
         self.next_due_s = float("inf")
 
     def drive(self, image: int, now_s: float) -> None:
         """Energise exactly the coils whose bits are set."""
+        image = _crossed(image, self.crossed_coils)
         changed = (image ^ self._coils) & (TEST_BIT - 1)
         self._coils = image
         while changed:
@@ -63,7 +74,8 @@ class Contacts:
 
     def feedback(self) -> int:
         """Inputs of the feedback chain: 0 = proven open, 1 = closed or not proven."""
-        return (self._off_mirror | self._read_one) & ~self._read_zero | TEST_BIT
+        image = (self._off_mirror | self._read_one) & ~self._read_zero
+        return _crossed(image, self.crossed_feedback) | TEST_BIT
 
     def settle(self, now_s: float) -> None:
         """Let everything arrive that is due by `now_s`."""

@@ -5,6 +5,7 @@ Thread: that of the plant. Lock: none. Units: A, V, % in the lines. What each wo
 
 from __future__ import annotations
 
+from planning.model import Crosspoint
 from simulator.can_face import ERROR_BUS_OFF, ERROR_RESTARTED, WireBus
 from simulator.contacts import ContactFault
 from simulator.fault_bench import (
@@ -78,7 +79,13 @@ def _duplicate(bench: Bench, words: Words, _now_s: float) -> None:
     bench.wire.add_duplicate(board_of(bench, words).address)
 
 
+def _swap_addresses(bench: Bench, words: Words, _now_s: float) -> None:
+    one, other = board_of(bench, words), board_of(bench, words[1:])
+    bench.wire.swap_addresses(one.module.number, other.module.number)
+
+
 MODULE_WORDS: dict[str, Action] = {
+    "swap_addresses": _swap_addresses,
     "mute": _mute,
     "deaf": _deafen,
     "freeze": lambda bench, words, now_s: board_of(bench, words).freeze(now_s),
@@ -126,7 +133,13 @@ def _readback(bench: Bench, words: Words, _now_s: float) -> None:
     bench.registers().flip_readback(one_of(words[0], "flip", "mend") == "flip")
 
 
+def _two(words: Words) -> tuple[Crosspoint, Crosspoint]:
+    return crosspoint_of(words), crosspoint_of(words[1:])
+
+
 CABINET_WORDS: dict[str, Action] = {
+    "cross_coils": lambda bench, words, now_s: bench.plant.cross_coils(*_two(words), now_s),
+    "cross_feedback": lambda bench, words, now_s: bench.plant.cross_feedback(*_two(words), now_s),
     "weld": _contact(ContactFault.WELDED),
     "stick": _contact(ContactFault.STUCK_OPEN),
     "reads_open": _contact(ContactFault.READS_OPEN),

@@ -12,6 +12,8 @@ __all__ = ["HELP", "Bench", "apply"]
 
 HELP = """\
 weld|stick|reads_open|reads_closed|slam|repair g1m3   a contactor (stick: no longer closes; slam: closes by itself)
+cross_coils|cross_feedback g1m1 g2m3    these wires were crossed when the cabinet was built; once more: no longer
+swap_addresses m1 m2        these modules have each other's address
 mute|deaf|freeze|ignore_off|ignore_set|reboot|duplicate|heal m4   a module
 derate m4 20      it can give 20 A only
 overdo_v|overdo_a m4 1.3    it gives this multiple of the voltage or current that it is set to, and tells it truly

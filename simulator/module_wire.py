@@ -81,6 +81,13 @@ class ModuleWire:
             twin.show(dialect.twin)
         return stranger
 
+    def swap_addresses(self, one: int, other: int) -> None:
+        """Two modules of one make were given each other's address."""
+        first, second = self.board(one), self.board(other)
+        by_address = self._by_dialect[first.dialect]
+        first.address, second.address = second.address, first.address
+        by_address[first.address], by_address[second.address] = [first], [second]
+
     def remove(self, board: Board) -> None:
         """Pull one module's CAN plug for good."""
         theirs = self._by_dialect[board.dialect]

@@ -239,6 +239,16 @@ class Plant:
         self.contacts.break_contact(index_of(crosspoint), fault, now_s)
         self._note(now_s, "fault", f"{crosspoint} {fault.value}")
 
+    def cross_coils(self, one: Crosspoint, other: Crosspoint, now_s: float) -> None:
+        """The wires of two coils were crossed when the cabinet was built; once more: they are right again."""
+        self.contacts.crossed_coils.append((index_of(one), index_of(other)))
+        self._note(now_s, "fault", f"coil wires {one} {other} crossed")
+
+    def cross_feedback(self, one: Crosspoint, other: Crosspoint, now_s: float) -> None:
+        """The same for two feedback wires."""
+        self.contacts.crossed_feedback.append((index_of(one), index_of(other)))
+        self._note(now_s, "fault", f"feedback wires {one} {other} crossed")
+
     def slam(self, crosspoint: Crosspoint, now_s: float) -> None:
         """Close a contactor that nobody commanded, and weld it."""
         self.contacts.slam(index_of(crosspoint), now_s)

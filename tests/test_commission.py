@@ -1,0 +1,220 @@
+"""The commissioning walk against simulated stations with a wiring fault planted in each: found, named, nothing hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from commissioning.findings import findings, remarks
+from commissioning.walk import STEP_S, Walk
+from contactor_controller import ContactorController
+from planning.model import Crosspoint
+from power_module_controller import PowerModuleController
+from simulator.cabinet import Cabinet
+from simulator.can_face import WireBus
+from simulator.fault_bench import Bench
+from simulator.faults import apply
+from simulator.gpio_face import SimulatedGpio
+from simulator.module_wire import wire_of
+from simulator.plant import Plant
+from simulator.virtual import VirtualClock, settings_at
+
+#: Two guns and three modules show every fault; the whole matrix is walked once.
+SMALL = tuple(Crosspoint(gun, module) for gun in (3, 4) for module in (1, 2, 3))
+TELLS_EACH_S = 1.0
+
+
+class Site:
+    """The station without its decisions: plant, wires, controllers, dispensers that tell their bus voltage."""
+
+    def __init__(
+        self,
+        folder: Path,
+        crosspoints: Sequence[Crosspoint] | None = SMALL,
+        make: str = "uugreen",
+        told: Sequence[int] = range(1, 7),
+    ) -> None:
+        settings = settings_at(folder, f"[CAN]\nprotocol = {make}\n")
+        if crosspoints is not None:
+            used = {each.module for each in crosspoints}
+            modules = {n: replace(m, enabled=n in used) for n, m in settings.modules.by_number.items()}
+            settings = replace(settings, modules=replace(settings.modules, by_number=modules))
+        self.settings = settings
+        self.clock = VirtualClock()
+        self.plant = Plant(1)
+        self.wire = wire_of(self.plant, settings, 1)
+        self.bus = WireBus(self.wire.answer, self.clock.now_s, speaker=self.wire)
+        self.gpio = SimulatedGpio(settings.gpio, self.clock.now_s)
+        self.cabinet = Cabinet(self.plant, self.gpio)
+        self.controller = PowerModuleController(
+            settings.can, settings.modules, settings.safety, lambda: self.bus, self.clock
+        )
+        general = settings.general
+        self.contactors = ContactorController(
+            self.gpio, settings.gpio, settings.safety, general.gun_count, general.module_count
+        )
+        self.controller.open(0.0)
+        self.asked: list[str] = []
+        self.agrees = True
+        self._told_guns = told
+        self._told: dict[int, tuple[float, float]] = {}
+        self.walk = Walk(settings, self.controller, self.contactors, self, self._consent, lambda _: None, crosspoints)
+        self.most_on = self.most_closed = 0
+
+    def told(self, gun: int) -> tuple[float, float] | None:
+        return self._told.get(gun)
+
+    def _consent(self, stage: str) -> bool:
+        self.asked.append(stage)
+        return self.agrees
+
+    def do(self, line: str) -> None:
+        apply(line, Bench(self.plant, self.wire, self.bus, self.gpio.chip_faults), self.clock.time_s)
+
+    def run(self, limit_s: float = 3600.0, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+        """Walk to the end; the findings as a person reads them."""
+        clock, walking, told_due_s, modules = self.clock, True, 0.0, self.controller
+        while walking:
+            clock.time_s += STEP_S
+            now_s = clock.time_s
+            assert now_s < limit_s, "the walk does not end"
+            self.cabinet.step(now_s)
+            self.wire.watch(now_s)
+            if now_s >= told_due_s:
+                told_due_s = now_s + TELLS_EACH_S
+                self._told = {gun: (self.plant.guns[gun - 1].voltage_v(now_s), now_s) for gun in self._told_guns}
+            self._pass_frames(now_s)
+            walking = self.walk.step(now_s)
+            while modules.tx_due_s(now_s) <= 1e-9:
+                if modules.step_tx(now_s) > 0.0:
+                    break
+            self.most_on = max(self.most_on, sum(module.on for module in self.plant.modules))
+            self.most_closed = max(self.most_closed, len(self.plant.closed_contacts()))
+            meanwhile()
+        self.contactors.shut_down(self.clock.time_s)
+        return [str(each) for each in findings(self.walk.observed, self.settings.safety.dead_voltage_v)]
+
+    def _pass_frames(self, now_s: float) -> None:
+        while self.bus.next_arrival_s() <= now_s:
+            message = self.bus.recv(0)
+            if message is not None:
+                self.controller.receive(message, now_s)
+
+
+@pytest.mark.parametrize("make", ["uugreen", "infypower", "tonhe"])
+def test_a_station_that_is_wired_right_passes(tmp_path: Path, make: str) -> None:
+    site = Site(tmp_path, make=make)
+    assert site.run() == []
+    seen = site.walk.observed
+    assert [each.crosspoint for each in seen.crosspoints] == list(SMALL)
+    assert all(each.closed == (each.crosspoint,) and each.module_v is not None for each in seen.crosspoints)
+    assert [each.module for each in seen.modules if each.measured_v is not None] == [1, 2, 3]
+    assert site.most_on == 1 and site.most_closed == 1
+    assert site.plant.violations == [] and not any(module.on for module in site.plant.modules)
+    assert len(site.asked) == 3
+
+
+def test_all_54_crosspoints_are_walked(tmp_path: Path) -> None:
+    site = Site(tmp_path, crosspoints=None)
+    assert site.run() == []
+    print(f"\n54 crosspoints in {site.clock.time_s / 60:.1f} min of the station")
+    assert len(site.walk.observed.crosspoints) == 54 and site.plant.violations == []
+
+
+#: line that breaks the station before the walk -> what the report must say, and nothing else
+PLANTED = {
+    "cross_coils g3m1 g4m2": ["g3m1 and g4m2: their coil wires are crossed. Swap the two wires and do it again"],
+    "cross_coils g3m1 g3m2": ["g3m1 and g3m2: their coil wires are crossed. Swap the two wires and do it again"],
+    "cross_feedback g3m1 g4m2": ["g3m1 and g4m2: their feedback wires are crossed. Swap the two wires and do it again"],
+    "cross_feedback g4m1 g4m3": ["g4m1 and g4m3: their feedback wires are crossed. Swap the two wires and do it again"],
+    "swap_addresses m1 m3": [
+        "module 1 and 3: their addresses are swapped. Swap the addresses on the modules, or moduleN_address in "
+        "config.ini"
+    ],
+    "reads_open g3m2": [
+        "g3m2: it closes and its feedback reads open. Look at its mirror contact and that wire",
+    ],
+    "stick g4m2": ["g4m2: it does not close. Look at the coil, its wire, its driver and the coil supply"],
+    "stuck_bit g4m3 0": ["g4m3: it does not close. Look at the coil, its wire, its driver and the coil supply"],
+    "weld g3m3": [
+        "g3m3: still reads closed after its coil was off. Measure across the contact with everything dead: welded or "
+        "stuck, or its feedback wire is broken",
+        "g4m3: not tried: another contactor of this module is not proven open. Mend that first, then do it again",
+    ],
+    "reads_closed g3m1": [
+        "g3m1: reads closed with its coil off. Measure across the contact with everything dead: closed, it is welded; "
+        "open, its feedback wire is broken",
+        "g3m1: not tried: crosspoint is out of service. Mend that first, then do it again",
+        "g4m1: not tried: another contactor of this module is not proven open. Mend that first, then do it again",
+    ],
+    "deaf m2": [
+        "module 2: nothing answers at address 2 (uugreen). Look at its mains, its CAN plug, its address, and protocol; "
+        "main.py --probe names what answers",
+        "g3m2: not tried: module 2 is not proven off, cold and discharged. Mend that first, then do it again",
+        "g4m2: not tried: module 2 is not proven off, cold and discharged. Mend that first, then do it again",
+    ],
+    "scale_v m1 0.5": [
+        "module 1: it does not come up to 150 V with its contactors open. Wrong make in config.ini, or the module is "
+        "broken"
+    ],
+    "battery g4 400": [],
+}
+
+
+@pytest.mark.parametrize("line", PLANTED)
+def test_a_planted_fault_is_found_and_named(tmp_path: Path, line: str) -> None:
+    site = Site(tmp_path)
+    site.do(line)
+    assert site.run() == PLANTED[line]
+    assert site.most_on <= 1
+    assert not any(module.on for module in site.plant.modules)
+
+
+def test_both_wires_crossed_show_only_where_the_power_arrives(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.do("cross_coils g3m1 g4m1")
+    site.do("cross_feedback g3m1 g4m1")
+    assert site.run() == [
+        f"g{gun}m1: feedback is right, but the voltage is on the bus of gun {other}. Coil and feedback wire are both "
+        "crossed, or the bus bars or dispensers of these guns are"
+        for gun, other in ((3, 4), (4, 3))
+    ]
+
+
+def test_where_no_bus_is_told_coil_and_feedback_are_proven_and_the_rest_is_said(tmp_path: Path) -> None:
+    site = Site(tmp_path, told=(4,))
+    assert site.run() == []
+    powered = {each.crosspoint.gun for each in site.walk.observed.crosspoints if each.module_v is not None}
+    assert powered == {4}
+    (said,) = remarks(site.walk.observed, range(3, 5))
+    assert said.startswith("Gun 3: no bus voltage is told, so only coils and feedback were proven")
+
+
+def test_a_person_who_does_not_agree_ends_it_with_nothing_switched(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.agrees = False
+    (said,) = site.run()
+    assert said == "station: the walk ended early: a person did not agree to go on. Do it again"
+    assert site.most_on == site.most_closed == 0 and len(site.asked) == 1
+
+
+def test_the_emergency_stop_ends_it_at_once(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def press() -> None:
+        if site.walk.observed.crosspoints and site.plant.modules[1].on and site.plant.estop_healthy:
+            site.do("estop press")
+
+    (first, *_) = site.run(meanwhile=press)
+    assert first.startswith("station: the walk ended early: the emergency stop was pressed, or its loop is open")
+    assert not any(module.on for module in site.plant.modules)
+
+
+def test_a_feedback_chain_that_tells_nonsense_ends_it_before_anything_moves(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.do("test_bit cut")
+    (said,) = site.run()
+    assert "the feedback chain tells nonsense" in said and site.most_on == site.most_closed == 0
