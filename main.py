@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import can
 
 import config_manager
-from contactor_controller import ContactorController, GpioError
+from contactor_controller import ContactorController, GpioError, OutputsRefused
 from demand_processor import DemandProcessor
 from gun import Gun
 from logger_config import LogSystem, start_logging
@@ -665,6 +665,81 @@ def probe(settings: Settings, arguments: argparse.Namespace) -> int:
     return EXIT_STOPPED if findings.modules and not prober.trouble(findings) else EXIT_CONFIG
 
 
+def commission(settings: Settings, arguments: argparse.Namespace) -> int:
+    """--commission: the walk through the station. 0: passed, 2: something has to be mended."""
+    lock = take_lock(settings.folder)
+    if lock is None:
+        print("The station is running: stop it first.")
+        return EXIT_RUNNING
+    clock, desk = SystemClock(arguments.speed), None
+    try:
+        if arguments.simulate:
+            desk = simulated(settings, arguments, clock)
+            settings, gpio, open_bus = desk.settings, desk.gpio, desk.open_bus
+        else:
+            gpio, can_settings = import_gpio(), settings.can
+            open_bus = lambda: open_can_bus(can_settings)  # noqa: E731 - one line says it
+    except Refused as error:
+        print(error)
+        return EXIT_CONFIG
+    logs = start_logging(settings.logging, settings.folder)
+    try:
+        if desk is not None:
+            desk.start()
+        version = Version.V5 if desk is None else desk.mqtt_version
+        return _commission(settings, gpio, open_bus, clock, arguments.yes, version)
+    finally:
+        if desk is not None:
+            desk.stop()
+        logs.stop()
+
+
+def _commission(
+    settings: Settings,
+    gpio: Any,
+    open_bus: Callable[[], can.BusABC],
+    clock: SystemClock,
+    yes: bool,
+    version: Version,
+) -> int:
+    """The rooms that a walk needs: modules, contactors, and the broker for what dispensers tell."""
+    from commissioning import commission as runner
+    from commissioning.walk import Walk
+
+    general, failures, asked = settings.general, [], threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    guns = {number: Gun(number) for number in range(1, general.gun_count + 1)}
+    modules = PowerModuleController(
+        settings.can, settings.modules, settings.safety, open_bus, clock, lambda *why: failures.append(why)
+    )
+    paced = for_makes(settings)
+    contactors = ContactorController(gpio, settings.gpio, paced.safety, general.gun_count, general.module_count)
+    messages = MessageProcessor(
+        guns, settings.devices, settings.mqtt, runner.NoCommands(), lambda _: None, clock, lambda: False,
+        range(1, general.module_count + 1),
+    )  # fmt: skip
+    reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
+    mqtt = MqttHandler(
+        settings.mqtt, f"{general.station_id}-commissioning", subscriptions(settings.mqtt.topic_root),
+        reports.last_will(), messages.handle, None, SystemClock(), version=version,
+    )  # fmt: skip
+    consent = runner.agree_always if yes else runner.ask_person
+    walk = Walk(paced, modules, contactors, runner.GunBuses(guns), consent, print)
+    modules.start()
+    mqtt.start()
+    try:
+        runner.run(walk, clock, asked, lambda: f"thread {failures[0][0]} ended: {failures[0][1]}" if failures else None)
+    except (GpioError, OutputsRefused) as error:
+        walk.stop(str(error))
+    finally:
+        contactors.shut_down(clock.now_s())
+        modules.stop(1.0)
+        mqtt.stop(0.8)
+    passed = runner.conclude(walk, settings, VERSION, clock.wall_s(), settings.folder)
+    return EXIT_STOPPED if passed else EXIT_CONFIG
+
+
 # --- the command line --------------------------------------------------------------------------------------------
 
 
@@ -673,12 +748,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="config file (default: config.ini beside main.py)")
     parser.add_argument("--check", action="store_true", help="check config and hardware, touch nothing, and end")
     parser.add_argument("--probe", action="store_true", help="say which modules answer on the CAN bus, and end")
+    parser.add_argument("--commission", action="store_true", help="prove modules, contactors and wiring one by one")
     parser.add_argument("--simulate", action="store_true", help="run the whole station on this desk, with cars")
     desk = parser.add_argument_group("with --simulate")
     desk.add_argument("--broker", type=_address, metavar="HOST:PORT", help="use this MQTT broker, not an own one")
     desk.add_argument("--speed", type=_speed, default=1.0, metavar="X", help="station time runs X times as fast")
     desk.add_argument("--seed", type=int, default=1, metavar="N", help="fixes tolerances and arrivals (1)")
     desk.add_argument("--cars", type=int, default=1000, metavar="N", help="how many cars come (1000)")
+    desk.add_argument("--yes", action="store_true", help="agree to every stage of --commission")
     desk.add_argument("--protocol", choices=sorted(PROTOCOLS), help="make of the simulated modules")
     return parser
 
@@ -710,6 +787,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return check(settings, arguments.simulate)
     if arguments.probe:
         return probe(settings, arguments)
+    if arguments.commission and arguments.yes and not arguments.simulate:
+        print("--yes is for --simulate: on site a person agrees to each stage")
+        return EXIT_CONFIG
+    if arguments.commission:
+        return commission(settings, arguments)
     return run(settings, arguments)
 
 

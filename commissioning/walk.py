@@ -104,7 +104,7 @@ class Walk:
             self._contactors.step(now_s, healthy=True)
         stopped = self._emergency()
         if stopped:
-            self._stop(stopped)
+            self.stop(stopped)
             return False
         try:
             next(self._script)
@@ -121,7 +121,8 @@ class Walk:
             return "the readback does not show the image that was written: check the chain of the coil registers"
         return ""
 
-    def _stop(self, why: str) -> None:
+    def stop(self, why: str) -> None:
+        """End at once: OFF to all, every coil off. Not called again after `step` gave False."""
         self.observed.stopped = why
         self._orders = [OFF_ORDER] * self._module_count
         self._modules.off_now(None, self._now_s)

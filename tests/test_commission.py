@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mosquitto import free_port
 
+import main
+from commissioning import report
 from commissioning.findings import findings, remarks
 from commissioning.walk import STEP_S, Walk
 from contactor_controller import ContactorController
@@ -22,6 +28,7 @@ from simulator.module_wire import wire_of
 from simulator.plant import Plant
 from simulator.virtual import VirtualClock, settings_at
 
+PROJECT = Path(__file__).resolve().parents[1]
 #: Two guns and three modules show every fault; the whole matrix is walked once.
 SMALL = tuple(Crosspoint(gun, module) for gun in (3, 4) for module in (1, 2, 3))
 TELLS_EACH_S = 1.0
@@ -218,3 +225,56 @@ def test_a_feedback_chain_that_tells_nonsense_ends_it_before_anything_moves(tmp_
     site.do("test_bit cut")
     (said,) = site.run()
     assert "the feedback chain tells nonsense" in said and site.most_on == site.most_closed == 0
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+
+def run_main(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    disabled = "\n".join(f"module{number}_enabled = false" for number in range(3, 10))
+    (folder / "config.ini").write_text(f"[Modules]\n{disabled}\n[MQTT]\nport = {free_port()}\n")
+    command = [sys.executable, "main.py", "--simulate", "--commission", "--cars", "0", "--speed", "10", *arguments]
+    return subprocess.run(
+        [*command, "--config", str(folder / "config.ini")],
+        cwd=PROJECT, input=typed, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.process
+def test_the_program_walks_a_simulated_station_and_writes_its_report(tmp_path: Path) -> None:
+    done = run_main(tmp_path, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (text,), (machine,) = tmp_path.glob("commission-*.txt"), tmp_path.glob("commission-*.json")
+    assert text.read_text().splitlines()[2] == "PASS: everything is wired as config.ini says."
+    told = json.loads(machine.read_text())
+    assert told["passed"] and told["guns_read"] == [3, 4, 5, 6]
+    assert len(told["crosspoints"]) == 12 and all(each["tried"] for each in told["crosspoints"])
+    assert {each["module"] for each in told["modules"]} == {1, 2}
+
+
+@pytest.mark.process
+def test_whoever_does_not_type_yes_ends_it(tmp_path: Path) -> None:
+    done = run_main(tmp_path, typed="no\n")
+    assert done.returncode == 2
+    assert "the walk ended early: a person did not agree to go on" in done.stdout
+
+
+def test_on_site_nobody_agrees_beforehand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--commission", "--yes"]) == 2
+    assert capsys.readouterr().out == "--yes is for --simulate: on site a person agrees to each stage\n"
+
+
+def test_what_is_to_be_mended_stands_first_in_the_report(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.do("stick g4m2")
+    site.run()
+    seen, general = site.walk.observed, site.settings.general
+    found = findings(seen, site.settings.safety.dead_voltage_v)
+    lines = report.text(general.station_id, "0.1.0", 1.8e9, seen, found, [])
+    assert lines[2:4] == [
+        "NOT PASSED: 1 thing(s) to mend.",
+        "  1. g4m2: it does not close. Look at the coil, its wire, its driver and the coil supply",
+    ]
+    assert any(line.startswith("  g4m2: feedback nothing; module 1") for line in lines)
+    machine = report.content(general.station_id, "0.1.0", 1.8e9, seen, found, [])
+    assert not machine["passed"] and machine["findings"][0]["where"] == "g4m2"

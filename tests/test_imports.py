@@ -45,7 +45,7 @@ PACKAGE_IMPORTS: dict[str, set[str]] = {
     "planning": {"planning"},
     "protocols": {"protocols"},
     "simulator": {"simulator", "planning", *WIRES - {"RPi", "git"}},
-    "commissioning": {"commissioning", "planning", "protocols", "worker", "can"},
+    "commissioning": {"commissioning", "planning", "protocols", "worker", "gun", "can", "threading"},
     "monitoring": {"monitoring", "planning", "worker", *WIRES - {"RPi", "git", "can"}},
 }
 #: Files of the simulator that build the station itself, or borrow its clock.
