@@ -701,7 +701,7 @@ class PowerModuleController:
             if frame.answer is not None:
                 slot.view.asked(frame.answer, now_s)
             if kind is _Kind.SET:
-                slot.view.sent_setpoint(frame.voltage_v, frame.current_a)
+                slot.view.sent_setpoint(frame.voltage_v, frame.current_a, now_s)
                 raise_step_s = self._raise_step_s[slot.make]
                 slot.drive.sent_setpoint(frame.voltage_v, frame.current_a, now_s, raise_step_s)
             if frame.on:

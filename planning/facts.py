@@ -65,11 +65,18 @@ def matched(status: ModuleStatus, bus_v: float | None, now_s: float, safety: Saf
         return False
     if not _fresh(status.current_at_s, now_s, safety) or status.voltage_at_s == status.voltage_before_at_s:
         return False
+    if not _read_since_set(status):
+        return False
     readings = ((status.voltage_v, status.voltage_at_s), (status.voltage_before_v, status.voltage_before_at_s))
     return all(
         volts is not None and _fresh(at_s, now_s, safety) and 0.0 <= bus_v - volts <= safety.match_window_v
         for volts, at_s in readings
     )
+
+
+def _read_since_set(status: ModuleStatus) -> bool:
+    """During a search a set-point may overshoot for a moment; what was read before says nothing of where it went."""
+    return status.voltage_asked_at_s is not None and status.voltage_asked_at_s > status.set_voltage_at_s
 
 
 def unloaded(status: ModuleStatus, ordered_off_at_s: float, safety: Safety) -> bool:

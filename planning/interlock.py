@@ -130,9 +130,15 @@ def _matched(module: ModuleStatus, bus_voltage_v: float, safety: Safety, now_s: 
         and _fresh(newest_s, now_s, safety.fresh_reading_s)
         and _fresh(before_s, now_s, safety.fresh_reading_s)
         and newest_s != before_s
+        and _read_since_set(module)
         and _in_window(module.voltage_v, bus_voltage_v, safety.match_window_v)
         and _in_window(module.voltage_before_v, bus_voltage_v, safety.match_window_v)
     )
+
+
+def _read_since_set(module: ModuleStatus) -> bool:
+    """A voltage asked for before the set-point changed may be that of a module on its way to where it was sent then."""
+    return module.voltage_asked_at_s is not None and module.voltage_asked_at_s > module.set_voltage_at_s
 
 
 def _in_window(voltage_v: float | None, bus_voltage_v: float, window_v: float) -> bool:

@@ -129,6 +129,7 @@ class ModuleStatus:
     low_range: bool | None = None
     set_on: bool = False  # what we last put on the wire
     set_voltage_v: float = 0.0
+    set_voltage_at_s: float = float("-inf")  # when that voltage took the place of another one
     set_current_a: float = 0.0
     resets: int = 0  # times it was seen to have restarted by itself while it should be on
     serial: str | None = None

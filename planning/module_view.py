@@ -99,6 +99,7 @@ class ModuleView:
         self.more_warnings: frozenset[str] = _NO_NAMES
         self.set_on = False
         self.set_voltage_v = 0.0
+        self.set_voltage_at_s = -math.inf
         self.set_current_a = 0.0
         self.resets = 0
         self.refused = False
@@ -381,9 +382,9 @@ class ModuleView:
         self.set_on = False
         self._changed = True
 
-    def sent_setpoint(self, voltage_v: float | None, current_a: float | None) -> None:
-        if voltage_v is not None:
-            self.set_voltage_v = voltage_v
+    def sent_setpoint(self, voltage_v: float | None, current_a: float | None, now_s: float) -> None:
+        if voltage_v is not None and voltage_v != self.set_voltage_v:
+            self.set_voltage_v, self.set_voltage_at_s = voltage_v, now_s
         if current_a is not None:
             self.set_current_a = current_a
         self._changed = True
@@ -462,6 +463,7 @@ class ModuleView:
             low_range=self.low_range,
             set_on=self.set_on,
             set_voltage_v=self.set_voltage_v,
+            set_voltage_at_s=self.set_voltage_at_s,
             set_current_a=self.set_current_a,
             resets=self.resets,
             serial=self.serial,

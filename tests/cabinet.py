@@ -41,12 +41,14 @@ def matched_module(module: int, now_s: float, bus_voltage_v: float = 400.0) -> M
         on_at_s=now_s - 0.1,
         voltage_v=voltage_v,
         voltage_at_s=now_s - 0.1,
+        voltage_asked_at_s=now_s - 0.11,
         voltage_before_v=voltage_v,
         voltage_before_at_s=now_s - 0.3,
         current_a=0.2,
         current_at_s=now_s - 0.1,
         set_on=True,
         set_voltage_v=voltage_v,
+        set_voltage_at_s=now_s - 1.0,
         set_current_a=1.0,
     )
 

@@ -109,6 +109,20 @@ def one_reading_twice(module: int, now_s: float) -> CloseEvidence:
     return CloseEvidence(dataclasses.replace(status, voltage_before_at_s=status.voltage_at_s), 400.0, None, True)
 
 
+def read_before_set(module: int, now_s: float) -> CloseEvidence:
+    status = matched_module(module, now_s)
+    return CloseEvidence(dataclasses.replace(status, set_voltage_at_s=now_s), 400.0, None, True)
+
+
+def set_and_never_asked(module: int, now_s: float) -> CloseEvidence:
+    status = matched_module(module, now_s)
+    return CloseEvidence(
+        dataclasses.replace(status, set_voltage_at_s=now_s, voltage_asked_at_s=None), 400.0, None, True
+    )
+
+
+SPOILED["live: read before it was set"] = (read_before_set, CloseRefusal.NOT_MATCHED)
+SPOILED["live: set, and never asked"] = (set_and_never_asked, CloseRefusal.NOT_MATCHED)
 SPOILED["live: one reading told twice"] = (one_reading_twice, CloseRefusal.NOT_MATCHED)
 SPOILED_NAMES = tuple(SPOILED)
 

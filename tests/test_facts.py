@@ -26,7 +26,7 @@ ON = ModuleStatus(
     1, ModuleState.ON, heard_at_s=NOW - 0.1, on=True, on_at_s=NOW - 0.2, on_asked_at_s=NOW - 0.21,
     last_on_at_s=NOW - 0.2, voltage_v=390.0, voltage_at_s=NOW - 0.1, voltage_before_v=388.0,
     voltage_before_at_s=NOW - 0.6, current_a=0.3, current_at_s=NOW - 0.1, set_on=True, set_voltage_v=390.0,
-    set_current_a=1.0,
+    set_voltage_at_s=NOW - 2.0, set_current_a=1.0, voltage_asked_at_s=NOW - 0.11,
 )  # fmt: skip
 
 
@@ -116,6 +116,9 @@ def test_rested(last_on_s: float | None, told_dead_s: float | None, is_rested: b
         ({"voltage_before_v": 405.0}, 400.0, False),
         ({"voltage_before_at_s": NOW - 0.1}, 400.0, False),  # one reading counted twice
         ({"current_at_s": NOW - 1.1}, 400.0, False),
+        ({"set_voltage_at_s": NOW - 0.12}, 400.0, True),
+        ({"set_voltage_at_s": NOW - 0.11}, 400.0, False),  # asked before it was set anew
+        ({"voltage_asked_at_s": None}, 400.0, False),
     ],
 )
 def test_matched(change: dict[str, Any], bus_v: float | None, is_matched: bool) -> None:

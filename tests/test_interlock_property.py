@@ -55,7 +55,7 @@ def test_no_module_on_two_guns_in_a_million_steps(seed: int) -> None:
 INTERLOCK = deletions(
     ROOT / "planning" / "interlock.py",
     ("judge_close", "_judge_contacts", "_judge_voltages", "_bus_is_dead", "_judge_dead_bus", "_judge_live_bus", "_says",
-     "_rested", "_unloaded", "_matched", "_in_window", "_fresh"),
+     "_rested", "_unloaded", "_matched", "_read_since_set", "_in_window", "_fresh"),
 )  # fmt: skip
 CONTROLLER = deletions(
     ROOT / "contactor_controller.py", ("_facts", "_pickup_allowed", "_possibly_closed")
