@@ -16,7 +16,8 @@ from protocols import PROTOCOLS, infypower, maxwell_mxr, tonhe, uugreen
 from protocols.base import BitClass, StatusRow
 
 AMPS = 20.0
-LIMIT_S = 40.0
+#: Longer than any watchdog of a make.
+LIMIT_S = 22.0
 
 
 def status_bits(make: str) -> dict[int, StatusRow]:
@@ -88,7 +89,7 @@ def _hot(bench: MakeBench) -> str:
 
 def _derated(bench: MakeBench) -> str:
     bench.board().module.derate(10.0)
-    bench.run(LIMIT_S / 4)
+    bench.run(6.0)
     status = bench.status()
     able = f"{status.available_a:.0f} A available" if status.available_a is not None else "what it can give is not told"
     return f"{status.state.value}, {able}" + (f" ({', '.join(status.warnings)})" if status.warnings else "")
@@ -138,7 +139,7 @@ def _ignores_off(bench: MakeBench) -> str:
 def _refuses(bench: MakeBench) -> str:
     bench.board().refuses = True
     bench.order(1, 690.0, 10.0)
-    took_s = bench.run_until(lambda: "commands_refused" in bench.status().warnings, LIMIT_S / 4)
+    took_s = bench.run_until(lambda: "commands_refused" in bench.status().warnings, 10.0)
     return f"commands_refused after {_after(took_s)}" if took_s is not None else "cannot be told by this make"
 
 

@@ -117,7 +117,9 @@ def test_a_hundred_broker_restarts(tmp_path: Path) -> None:
     with rig(tmp_path) as station:
         charging(station)
         restart_brokers(station, SOAK_RESTARTS)
-        assert station.plant.power_kw(1) > 25.0
+        # back-off is at its longest by then, and a demand may have missed every short life of the broker
+        wait_for(lambda: station.plant.power_kw(1) > 25.0, "the car gets power again by itself", 60.0)
+        assert station.plant.state()["violation_counts"] == {}
         assert running(station).end() == 0
 
 
