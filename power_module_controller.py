@@ -57,6 +57,8 @@ RAISE_STEP_SPACINGS = 4
 #: Set-points of a module that is on go out again after so long, even if unchanged, or after two rounds of a slow make.
 REFRESH_S = 2.0
 MOVING_S = 1.0  # a module moves so long after its last new order
+#: In a longer round the readings that a contactor waits for after an OFF (open_wait, 2 s) do not wait for their turn.
+SLOW_ROUND_S = 1.0
 #: A status word with news of faults is read once more, at most so often: two in a row count.
 ASK_AGAIN_S = 0.1
 ALL_OFF_TIMES = 3
@@ -107,6 +109,7 @@ class _Slot:
 
     __slots__ = (
         "address",
+        "ask_load",
         "ask_status",
         "asked_status_s",
         "barred",
@@ -133,6 +136,7 @@ class _Slot:
         self.barred = False  # an order ON does not count until an order OFF came
         self.ask_status = False  # a status word must be read again, not only in its turn
         self.asked_status_s = -math.inf
+        self.ask_load = False  # it confirmed OFF: its contactor waits for a current that was read after it
         self.emergency = False  # off_now was called and the sender has not seen it yet
         self.plan_at_s = self.moved_at_s = -math.inf
         self.off_frames = make.encode_power(address, False)
@@ -481,6 +485,7 @@ class PowerModuleController:
             return
         if reading.on is not None:
             slot.view.take_power_echo(reading.on, now_s)
+            slot.ask_load |= reading.on is False and slot.view.may_be_on and slot.make.reads.round_s > SLOW_ROUND_S
             self._plan_soon(slot, now_s)
         elif reading.signal is not Signal.SET_RANGE:
             slot.view.take_set_echo(now_s)
@@ -599,10 +604,23 @@ class PowerModuleController:
             self._put(slot, Priority.RAISE, _Kind.RANGE, frames)
         if slot.ask_status and now_s - slot.asked_status_s >= ASK_AGAIN_S:
             slot.ask_status, slot.asked_status_s = False, now_s
-            self._put_reads(slot, (Signal.STATUS,))
+            self._put_reads(slot, (Signal.STATUS,), Priority.ASK)
+        if self._nearly_silent(slot, now_s):
+            self._put_reads(slot, (Signal.STATUS,), Priority.HEAR)
+        if slot.ask_load:
+            slot.ask_load = False
+            self._put_reads(slot, (Signal.STATUS, *slot.make.reads.watched), Priority.ASK)
         if slot.view.introduce:
             slot.view.introduce = False
             self._put_reads(slot, slot.make.reads.first)
+
+    @staticmethod
+    def _nearly_silent(slot: _Slot, now_s: float) -> bool:
+        """A whole round of a slow make has passed without a word of it: others were busy with set-points."""
+        round_s, heard_at_s = slot.make.reads.round_s, slot.view.heard_at_s
+        if round_s <= SLOW_ROUND_S or heard_at_s is None:
+            return False
+        return now_s - heard_at_s > round_s and not slot.view.silent(now_s)
 
     @staticmethod
     def _zero_frames(slot: _Slot) -> list[Frame]:
@@ -652,18 +670,26 @@ class PowerModuleController:
         self._watch_changed = False
         self._plan_at_s = max(next_s, now_s + 0.001)
 
-    def _put_reads(self, slot: _Slot, signals: Sequence[Signal]) -> None:
+    def _put_reads(self, slot: _Slot, signals: Sequence[Signal], priority: Priority = Priority.READ) -> None:
         for signal in signals:
-            self._put_read(slot.make, slot.address, signal, slot.number, (slot.number,))
+            self._put_read(slot.make, slot.address, signal, slot.number, (slot.number,), priority)
 
-    def _put_read(self, make: Make, address: int | None, signal: Signal, module: int, modules: tuple[int, ...]) -> None:
+    def _put_read(
+        self,
+        make: Make,
+        address: int | None,
+        signal: Signal,
+        module: int,
+        modules: tuple[int, ...],
+        priority: Priority = Priority.READ,
+    ) -> None:
         name = (make.name, address, signal)
         frames = self._read_frames.get(name)
         if frames is None:
             frames = self._read_frames[name] = make.encode_read(address, signal)
         for index, frame in enumerate(frames):
             key = (_Kind.READ, make.name, signal, index)
-            self._queue.put(Outgoing(Priority.READ, module, key, frame, modules, make.name))
+            self._queue.put(Outgoing(priority, module, key, frame, modules, make.name))
 
     def _send(self, bus: BusABC, item: Outgoing[Frame], now_s: float) -> bool:
         """True when the kernel took the frame."""

@@ -3,11 +3,12 @@
 Thread: one caller at a time (can-tx for the queue, the holder of the readings' lock for the meter). Lock: none.
 Units: s, frames, % of the bit rate.
 
-OFF overtakes everything, lower set-points overtake higher ones, reads wait for both. A newer value replaces an older
-one of the same key, so the queue never holds yesterday's set-point. Frames to modules of one make leave at the spacing
-of that make; OFF leaves back to back (a module that loses it is told again until it shows off). Neither lets more than
-five frames wait in the kernel: at 125 kbit/s a frame of 150 bits takes 1.2 ms, so an OFF is on the wire 6 ms after it
-was queued, or 16 ms when eight replies win the arbitration before it.
+OFF overtakes everything, lower set-points overtake higher ones, reads wait for both, and those in their turn for those
+that something waits for. A newer value replaces an older one of the same key, so the queue never holds yesterday's
+set-point. Frames to modules of one make leave at the spacing of that make; OFF leaves back to back (a module that loses
+it is told again until it shows off). Neither lets more than five frames wait in the kernel: at 125 kbit/s a frame of
+150 bits takes 1.2 ms, so an OFF is on the wire 6 ms after it was queued, or 16 ms when eight replies win the
+arbitration before it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ class Priority(IntEnum):
     ALL_OFF = 0
     OFF = 1
     LOWER = 2
-    RAISE = 3  # also first values, ON, range
-    READ = 4
+    HEAR = 3  # a question to a module that would else count as silent
+    RAISE = 4  # also first values, ON, range
+    ASK = 5  # a reading that something waits for
+    READ = 6
+
+
+_QUESTIONS = (Priority.HEAR, Priority.ASK, Priority.READ)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +68,7 @@ class SendQueue(Generic[F]):
         self._spacing_s = dict(spacing_s)
         self._waiting: tuple[dict[tuple[int, Hashable], Outgoing[F]], ...] = tuple({} for _ in Priority)
         self._free_s = dict.fromkeys(spacing_s, -math.inf)  # make -> when its spacing is over
+        self._turn_s = dict.fromkeys(spacing_s, -math.inf)  # ... and when a frame that keeps it may leave all the same
         self._drained_s = -math.inf  # when the wire has taken all that we gave to the kernel
         self._hold_s = -math.inf
 
@@ -75,11 +82,22 @@ class SendQueue(Generic[F]):
             self._waiting[Priority.RAISE].pop(name, None)
         elif item.priority is Priority.RAISE and name in self._waiting[Priority.LOWER]:
             item.priority = Priority.LOWER
+        elif item.priority in _QUESTIONS:
+            item.priority = self._most_urgent(name, item.priority)
         waiting = self._waiting[item.priority]
         replaced = waiting.get(name)
         if replaced is not None:
             item.refused_s = replaced.refused_s
         waiting[name] = item
+
+    def _most_urgent(self, name: tuple[int, Hashable], priority: Priority) -> Priority:
+        """A question that waits already keeps the more urgent of its two places."""
+        for other in _QUESTIONS:
+            if other < priority and name in self._waiting[other]:
+                return other
+            if other > priority:
+                self._waiting[other].pop(name, None)
+        return priority
 
     @property
     def control_waits(self) -> bool:
@@ -120,12 +138,15 @@ class SendQueue(Generic[F]):
         return max(self._hold_s, self._drained_s - (_OURS_IN_KERNEL - 1) * self.frame_s)
 
     def _due_s(self, item: Outgoing[F]) -> float:
-        return self._free_s[item.make] if item.paced else -math.inf
+        return min(self._free_s[item.make], self._turn_s[item.make]) if item.paced else -math.inf
 
     def sent(self, item: Outgoing[F], answered: bool, now_s: float) -> None:
         """The kernel took it. An answer may win the arbitration before our next frame: it counts as wire time too."""
         self._take_out(item)
-        self._free_s[item.make] = now_s + self._spacing_s[item.make]
+        spacing_s = self._spacing_s[item.make]
+        self._free_s[item.make] = now_s + spacing_s
+        if item.paced:  # OFF again and again must not keep questions away for ever
+            self._turn_s[item.make] = now_s + 2.0 * spacing_s
         self._drained_s = max(now_s, self._drained_s) + self.frame_s * (2 if answered else 1)
 
     def refused(self, item: Outgoing[F], now_s: float) -> bool:

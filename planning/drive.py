@@ -23,6 +23,8 @@ NO_LOAD_PAUSE_S = 60.0
 NO_LOAD_TRIES = 3
 #: rule 7.8: below idle current for this long while more than this is set
 NO_LOAD_AFTER_S = 1.0
+#: ... by readings that were asked for so long after it began.
+NO_LOAD_READ_S = 0.4
 NO_LOAD_SET_A = 5.0
 #: makes' data sheets: output 6 to 8 s after ON at the latest
 START_TIMEOUT_S = 8.0
@@ -354,7 +356,13 @@ class Drive:
             self._idle_since_s = now_s
         # before the first current, soft start and the dispenser's contactor have their time
         patience_s = NO_LOAD_AFTER_S if self._conducted else START_TIMEOUT_S
-        return now_s - self._idle_since_s >= patience_s
+        return now_s - self._idle_since_s >= patience_s and self._read_since(self._idle_since_s + NO_LOAD_READ_S, given)
+
+    @staticmethod
+    def _read_since(at_s: float, given: DriveInput) -> bool:
+        """What every module gives was asked for since: the readings of a slow make may be of before the set-points."""
+        asked = (status.current_asked_at_s for status in given.members.values() if status.on)
+        return all(asked_s is None or asked_s >= at_s for asked_s in asked)
 
     def _follow(self, now_s: float, given: DriveInput) -> None:
         ceiling_v = self._ceiling_v(given)

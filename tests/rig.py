@@ -171,9 +171,10 @@ class Frame:
 class Plant:
     """`python -m simulator --serve` in `folder`: modules, contactors, and a 640 V car on every gun."""
 
-    def __init__(self, folder: Path, broker_port: int) -> None:
+    def __init__(self, folder: Path, broker_port: int, protocol: str = "uugreen") -> None:
         self.folder = folder
         self._broker_port = broker_port
+        self._protocol = protocol
         self.process: Process | None = None
 
     def start(self) -> None:
@@ -181,7 +182,7 @@ class Plant:
         self.folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "simulator", "--serve", str(self.folder)]
         command += ["--broker", f"127.0.0.1:{self._broker_port}", "--frame-log", str(self.folder / "frames.log")]
-        command += ["--event-log", str(self.folder / "events.log")]
+        command += ["--event-log", str(self.folder / "events.log"), "--protocol", self._protocol]
         self.process = Process(command, self.folder / "plant.out")
         wait_for(lambda: (self.folder / "plant.json").exists(), f"the plant is ready: {self.process.console}", 10.0)
 
@@ -306,9 +307,9 @@ class Talker:
 class Rig:
     """Broker, plant and program; made by `rig(...)`, which ends all of them."""
 
-    def __init__(self, folder: Path, broker_options: str = "") -> None:
+    def __init__(self, folder: Path, broker_options: str = "", protocol: str = "uugreen") -> None:
         self.broker = Mosquitto(folder, "allow_anonymous true\n" + broker_options)
-        self.plant = Plant(folder / "plant", self.broker.port)
+        self.plant = Plant(folder / "plant", self.broker.port, protocol)
         self.talker: Talker | None = None
         self.main: Process | None = None
         self.files = self.plant.folder
@@ -359,9 +360,11 @@ class Rig:
 
 
 @contextmanager
-def rig(folder: Path, local: str = FAST, start: bool = True, broker_options: str = "") -> Iterator[Rig]:
-    """A running station; `local` becomes config.local.ini."""
-    made = Rig(folder, broker_options)
+def rig(
+    folder: Path, local: str = FAST, start: bool = True, broker_options: str = "", protocol: str = "uugreen"
+) -> Iterator[Rig]:
+    """A running station; `local` becomes config.local.ini, `protocol` is the make of its modules."""
+    made = Rig(folder, broker_options, protocol)
     try:
         made.broker.start()
         made.plant.start()

@@ -174,3 +174,26 @@ def test_a_make_that_needs_long_pauses_does_not_hold_up_another() -> None:
         if (text := leave(sender, ms / 1000)) is not None:
             left[text] = ms
     assert left == {"slow 1": 0, "fast 3": 1, "fast 4": 6, "slow 2": 50}
+
+
+def test_a_question_keeps_the_more_urgent_of_its_places() -> None:
+    sender = queue()
+    sender.put(item(Priority.RAISE, 1, "set"))
+    sender.put(item(Priority.READ, 2, "status", "in its turn"))
+    sender.put(item(Priority.HEAR, 2, "status", "at once"))
+    sender.put(item(Priority.READ, 2, "status", "again in its turn"))
+    sender.put(item(Priority.ASK, 3, "volts", "waited for"))
+    assert len(sender) == 3
+    assert [leave(sender, 0.01 * n) for n in range(4)] == ["again in its turn", "RAISE 1 set", "waited for", None]
+
+
+def test_off_said_again_and_again_does_not_keep_questions_away() -> None:
+    sender = SendQueue[str](BITRATE, {"slow": 0.05})
+    reads = 0
+    for ms in range(1000):
+        if ms % 40 == 0:
+            sender.put(Outgoing(Priority.OFF, ms % 9, "off", "OFF", make="slow", paced=False))
+        sender.put(Outgoing(Priority.READ, 1, "read", "read", make="slow"))
+        while (text := leave(sender, ms / 1000)) is not None:
+            reads += text == "read"
+    assert 9 <= reads <= 11, "one each 100 ms"

@@ -10,14 +10,14 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from authority import Authority
 from fault_proxy import FaultProxy, Line
-from rig import FAST, Plant, Process, Rig, free_port, rig, summary, wait_for
+from rig import FAST, Frame, Plant, Process, Rig, free_port, rig, summary, wait_for
 
 import config_manager
 from planning.decision import replay
@@ -369,7 +369,7 @@ def with_tls(folder: Path) -> tuple[str, str]:
     return broker, local
 
 
-def stop_and_reset(station: Rig, times: int) -> None:
+def stop_and_reset(station: Rig, times: int, is_off: Callable[[Frame], bool] = lambda frame: frame.off) -> None:
     """Stops at full power and while contactors are closed onto waiting cars."""
     plant = station.plant
     to_off_s, to_open_s = [], []
@@ -385,7 +385,7 @@ def stop_and_reset(station: Rig, times: int) -> None:
         pressed_s = wait_for(lambda n=before: plant.events("emergency_stop")[n:], "the stop is pressed", 2.0)[0][0]
         wait_for(lambda: plant.state()["closed"] == [], "every contactor is open", 2.0)
         offs = wait_for(
-            lambda at_s=pressed_s: [f for f in plant.frames() if f.at_s >= at_s and f.off], "OFF on the wire", 1.0
+            lambda at_s=pressed_s: [f for f in plant.frames() if f.at_s >= at_s and is_off(f)], "OFF on the wire", 1.0
         )
         to_off_s.append(offs[0].at_s - pressed_s)
         to_open_s.append(max(at_s for at_s, _ in plant.events("opened")) - pressed_s)
