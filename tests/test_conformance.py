@@ -293,7 +293,7 @@ def test_a_full_station_is_read_set_and_switched_off_in_time_on_a_bus_that_is_ne
     assert found.off_to_all_s <= 0.02
 
 
-@MAKES
+@pytest.mark.parametrize("make", ["infypower", "tonhe"])
 def test_no_module_misses_its_controller(make: str) -> None:
     """Infypower switches off after 10 s, Tonhe after 20 s without a frame for it: not while idle, not in full swing."""
     bench = charging(make, 5.0, (1, 2, 3))
