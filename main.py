@@ -523,6 +523,33 @@ def simulated(settings: Settings, arguments: argparse.Namespace, clock: SystemCl
         raise Refused(f"The simulated station cannot start: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What the rooms are built over: the site's own, or those of the simulated station."""
+
+    settings: Settings
+    gpio: Any
+    open_bus: Callable[[], can.BusABC]
+    desk: Desk | None = None
+
+    @property
+    def mqtt_version(self) -> Version:
+        """The first to try."""
+        return Version.V5 if self.desk is None else self.desk.mqtt_version
+
+    def put_away(self) -> None:
+        if self.desk is not None:
+            self.desk.stop()
+
+
+def wires_of(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Wires:
+    """Raises Refused."""
+    if arguments.simulate:
+        desk = simulated(settings, arguments, clock)
+        return Wires(desk.settings, desk.gpio, desk.open_bus, desk)
+    return Wires(settings, import_gpio(), lambda: open_can_bus(settings.can))
+
+
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Run until asked to stop. Returns the exit code."""
     lock = take_lock(settings.folder)
@@ -531,35 +558,21 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         return EXIT_RUNNING
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock(arguments.speed)
-    desk: Desk | None = None
     try:
-        if arguments.simulate:
-            desk = simulated(settings, arguments, clock)
-            settings, gpio, open_bus = desk.settings, desk.gpio, desk.open_bus
-        else:
-            gpio, can_settings = import_gpio(), settings.can
-            open_bus = lambda: open_can_bus(can_settings)  # noqa: E731 - one line says it
+        wires = wires_of(settings, arguments, clock)
     except Refused as error:
         print(error)
         return EXIT_CONFIG
-    logs = start_logging(settings.logging, settings.folder)
+    logs = start_logging(wires.settings.logging, settings.folder)
     try:
-        return _run(settings, gpio, open_bus, clock, logs, desk, arguments.speed)
+        return _run(wires, clock, logs, arguments.speed)
     finally:
-        if desk is not None:
-            desk.stop()
+        wires.put_away()
         logs.stop()
 
 
-def _run(
-    settings: Settings,
-    gpio: Any,
-    open_bus: Callable[[], can.BusABC],
-    clock: SystemClock,
-    logs: LogSystem,
-    desk: Desk | None,
-    speed: float,
-) -> int:
+def _run(wires: Wires, clock: SystemClock, logs: LogSystem, speed: float) -> int:
+    settings, desk = wires.settings, wires.desk
     lines = config_manager.effective_lines(settings)
     logs.set_rollover_lines(lines)
     log.info("Station %s, version %s, %d guns, %d modules, config in %s", settings.general.station_id, VERSION,
@@ -567,8 +580,7 @@ def _run(
     for line in lines:
         log.debug("%s", line)
     logs.record_inputs(f"# {VERSION} {boot_id()} {os.getpid()}")
-    version = Version.V5 if desk is None else desk.mqtt_version
-    station = Station(settings, gpio, open_bus, clock, logs, speed, version)
+    station = Station(settings, wires.gpio, wires.open_bus, clock, logs, speed, wires.mqtt_version)
     station.core.demand.restore(*read_kept(settings.folder / "station_state.json"))
     if desk is not None:
         desk.start()
@@ -671,50 +683,37 @@ def commission(settings: Settings, arguments: argparse.Namespace) -> int:
     if lock is None:
         print("The station is running: stop it first.")
         return EXIT_RUNNING
-    clock, desk = SystemClock(arguments.speed), None
+    clock = SystemClock(arguments.speed)
     try:
-        if arguments.simulate:
-            desk = simulated(settings, arguments, clock)
-            settings, gpio, open_bus = desk.settings, desk.gpio, desk.open_bus
-        else:
-            gpio, can_settings = import_gpio(), settings.can
-            open_bus = lambda: open_can_bus(can_settings)  # noqa: E731 - one line says it
+        wires = wires_of(settings, arguments, clock)
     except Refused as error:
         print(error)
         return EXIT_CONFIG
-    logs = start_logging(settings.logging, settings.folder)
+    logs = start_logging(wires.settings.logging, settings.folder)
     try:
-        if desk is not None:
-            desk.start()
-        version = Version.V5 if desk is None else desk.mqtt_version
-        return _commission(settings, gpio, open_bus, clock, arguments.yes, version)
+        if wires.desk is not None:
+            wires.desk.start()
+        return _commission(wires, clock, arguments.yes)
     finally:
-        if desk is not None:
-            desk.stop()
+        wires.put_away()
         logs.stop()
 
 
-def _commission(
-    settings: Settings,
-    gpio: Any,
-    open_bus: Callable[[], can.BusABC],
-    clock: SystemClock,
-    yes: bool,
-    version: Version,
-) -> int:
+def _commission(wires: Wires, clock: SystemClock, yes: bool) -> int:
     """The rooms that a walk needs: modules, contactors, and the broker for what dispensers tell."""
     from commissioning import commission as runner
     from commissioning.walk import Walk
 
+    settings = wires.settings
     general, failures, asked = settings.general, [], threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     guns = {number: Gun(number) for number in range(1, general.gun_count + 1)}
     modules = PowerModuleController(
-        settings.can, settings.modules, settings.safety, open_bus, clock, lambda *why: failures.append(why)
+        settings.can, settings.modules, settings.safety, wires.open_bus, clock, lambda *why: failures.append(why)
     )
     paced = for_makes(settings)
-    contactors = ContactorController(gpio, settings.gpio, paced.safety, general.gun_count, general.module_count)
+    contactors = ContactorController(wires.gpio, settings.gpio, paced.safety, general.gun_count, general.module_count)
     messages = MessageProcessor(
         guns, settings.devices, settings.mqtt, runner.NoCommands(), lambda _: None, clock, lambda: False,
         range(1, general.module_count + 1),
@@ -722,7 +721,7 @@ def _commission(
     reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
     mqtt = MqttHandler(
         settings.mqtt, f"{general.station_id}-commissioning", subscriptions(settings.mqtt.topic_root),
-        reports.last_will(), messages.handle, None, SystemClock(), version=version,
+        reports.last_will(), messages.handle, None, SystemClock(), version=wires.mqtt_version,
     )  # fmt: skip
     consent = runner.agree_always if yes else runner.ask_person
     walk = Walk(paced, modules, contactors, runner.GunBuses(guns), consent, print)
