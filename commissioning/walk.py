@@ -51,6 +51,10 @@ _CLOSED = frozenset({ContactState.CLOSED, ContactState.INTRUDER, ContactState.OP
 Steps = Generator[None, None, None]
 
 
+class _Ended(Exception):
+    """The walk may not go on; the text says why."""
+
+
 class Buses(Protocol):
     """What the dispensers tell."""
 
@@ -108,6 +112,9 @@ class Walk:
             return False
         try:
             next(self._script)
+        except _Ended as ended:
+            self.stop(str(ended))
+            return False
         except StopIteration:
             self._modules.apply([OFF_ORDER] * self._module_count, now_s)
             return False
@@ -241,8 +248,11 @@ class Walk:
         self._orders[module - 1] = ModuleOrder(True, plate.min_v, amps)
 
     def _switch_off(self, module: int) -> Steps:
+        """Ends the walk when it does not go off: no second one may be switched on beside it."""
         self._orders[module - 1] = OFF_ORDER
-        yield from self._until(lambda: facts.proven_off_since_s(self._of(module)) is not None, FALL_S)
+        off = yield from self._until(lambda: facts.proven_off_since_s(self._of(module)) is not None, FALL_S)
+        if not off:
+            raise _Ended(f"module {module} is not proven off although it was told so: take its mains away")
 
     def _rose(self, module: int, asked_v: float, others: set[int]) -> bool:
         """It is up. Notes modules that are so, too: they share an address or a command."""

@@ -168,6 +168,10 @@ PLANTED = {
         "broken"
     ],
     "battery g4 400": [],
+    "ignore_off m2": [
+        "station: the walk ended early: module 2 is not proven off although it was told so: take its mains away. "
+        "Do it again",
+    ],
 }
 
 
@@ -177,7 +181,7 @@ def test_a_planted_fault_is_found_and_named(tmp_path: Path, line: str) -> None:
     site.do(line)
     assert site.run() == PLANTED[line]
     assert site.most_on <= 1
-    assert not any(module.on for module in site.plant.modules)
+    assert [module.number for module in site.plant.modules if module.on] == ([2] if line == "ignore_off m2" else [])
 
 
 def test_both_wires_crossed_show_only_where_the_power_arrives(tmp_path: Path) -> None:
