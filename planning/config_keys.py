@@ -15,7 +15,7 @@ from functools import cache
 from planning.settings import GpioDriver, Priority, VoltageRange
 
 #: The allocation rules that this version can run; the other names of `Priority` are refused with a sentence.
-IMPLEMENTED_PRIORITIES = frozenset({"highest_demand"})
+IMPLEMENTED_PRIORITIES = frozenset({"highest_demand", "first_come", "lowest_soc", "gun_priority"})
 
 #: Every make that `protocol` may name.
 PROTOCOLS = ("uugreen", "maxwell_enr", "infypower", "maxwell_mxr", "winline", "tonhe")

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from planning.request import AllocationLimits, GunRequest
 from planning.settings import Priority
+
+#: A car that tells no state of charge counts as one that needs nothing urgently.
+UNKNOWN_SOC_PCT = 101.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,60 @@ def order_by_demand(guns: Sequence[GunRequest], standing: Standing, limits: Allo
             return gun.demand_kw > ahead.demand_kw * factor
         return (-gun.demand_kw, gun.gun) < (-ahead.demand_kw, ahead.gun)
 
+    return _from_last_order(guns, standing.order, lambda gun: -gun.demand_kw, overtakes)
+
+
+def order_by_soc(guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits) -> tuple[GunRequest, ...]:
+    """Lowest state of charge first, equal ones by lower gun number; one that tells none comes after those that do.
+
+    A gun that waits overtakes one that holds modules only when its car is priority_hysteresis points below: the car
+    that is served rises, and two of them would else take turns with every point.
+    """
+
+    def overtakes(gun: GunRequest, ahead: GunRequest) -> bool:
+        if gun.gun in standing.waiting and ahead.gun in standing.holding and gun.precharge_only is ahead.precharge_only:
+            return _soc_pct(gun) + limits.priority_hysteresis_pct < _soc_pct(ahead)
+        return (*_by_soc(gun), gun.gun) < (*_by_soc(ahead), ahead.gun)
+
+    return _from_last_order(guns, standing.order, _by_soc, overtakes)
+
+
+def order_by_session(
+    guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits
+) -> tuple[GunRequest, ...]:
+    """Longest session first, equal ones by lower gun number. Nothing that a car does changes it."""
+    return tuple(sorted(guns, key=lambda gun: (gun.precharge_only, gun.session_since_ms, gun.gun)))
+
+
+def order_by_list(guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits) -> tuple[GunRequest, ...]:
+    """As gun_priority lists them; those that it leaves out come after it, by number."""
+    place = {gun: index for index, gun in enumerate(limits.gun_priority)}
+    return tuple(sorted(guns, key=lambda gun: (gun.precharge_only, place.get(gun.gun, len(place)), gun.gun)))
+
+
+def _soc_pct(gun: GunRequest) -> float:
+    return UNKNOWN_SOC_PCT if gun.soc_pct is None else gun.soc_pct
+
+
+def _by_soc(gun: GunRequest) -> tuple[bool, float]:
+    return gun.precharge_only, _soc_pct(gun)
+
+
+def _from_last_order(
+    guns: Sequence[GunRequest],
+    last_order: Sequence[int],
+    key: Callable[[GunRequest], Any],
+    overtakes: Callable[[GunRequest, GunRequest], bool],
+) -> tuple[GunRequest, ...]:
+    """Each gun passes those ahead of it as long as it overtakes them. Newcomers start behind the others, by `key`."""
+    known = {gun: place for place, gun in enumerate(last_order)}
     order: list[GunRequest] = []
-    for gun in _as_last_served(guns, standing.order):
+    for gun in sorted(guns, key=lambda gun: (known.get(gun.gun, len(known)), key(gun), gun.gun)):
         place = len(order)
         while place and overtakes(gun, order[place - 1]):
             place -= 1
         order.insert(place, gun)
     return tuple(order)
-
-
-def _as_last_served(guns: Sequence[GunRequest], last_order: Sequence[int]) -> list[GunRequest]:
-    """Guns of the last order first, newcomers behind them by demand."""
-    known = {gun: place for place, gun in enumerate(last_order)}
-    return sorted(guns, key=lambda gun: (known.get(gun.gun, len(known)), -gun.demand_kw, gun.gun))
 
 
 def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
@@ -76,4 +121,7 @@ def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[
 
 RULES: Mapping[Priority, Rule] = {
     Priority.HIGHEST_DEMAND: Rule(order_by_demand, minimum_each),
+    Priority.FIRST_COME: Rule(order_by_session, minimum_each),
+    Priority.LOWEST_SOC: Rule(order_by_soc, minimum_each),
+    Priority.GUN_PRIORITY: Rule(order_by_list, minimum_each),
 }

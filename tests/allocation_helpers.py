@@ -43,8 +43,10 @@ def six(**demands_kw: float) -> tuple[GunRequest, ...]:
 class Station:
     """Allocates again and again, each time from what it allocated before."""
 
-    def __init__(self, modules: Sequence[ModuleOffer] = NINE, **limits: object) -> None:
-        self.modules = modules
+    def __init__(
+        self, modules: Sequence[ModuleOffer] = NINE, rule: Priority = Priority.HIGHEST_DEMAND, **limits: object
+    ) -> None:
+        self.modules, self.rule = modules, rule
         self.limits = AllocationLimits(**limits)  # type: ignore[arg-type]
         self.assignment: Assignment = NOTHING_HELD
         self.now_ms = 0
@@ -52,7 +54,7 @@ class Station:
 
     def step(self, guns: Sequence[GunRequest], after_s: float = 1.0) -> Allocation:
         self.now_ms += round(after_s * 1000)
-        result = allocate(guns, self.modules, self.assignment, Priority.HIGHEST_DEMAND, self.limits, self.now_ms)
+        result = allocate(guns, self.modules, self.assignment, self.rule, self.limits, self.now_ms)
         before = {(h.module, h.gun) for h in self.assignment.holdings}
         self.moves += len(before ^ {(h.module, h.gun) for h in result.assignment.holdings})
         self.assignment = result.assignment

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from planning.allocation import allocate
 from planning.reasons import BLOCKED, ReasonCode
-from planning.request import NOTHING_HELD, AllocationLimits, TargetBound
+from planning.request import NOTHING_HELD, AllocationLimits, GunRequest, TargetBound
 from planning.rules import RULES
 from planning.settings import Priority
 from tests.allocation_helpers import NINE, Station, ask, counts, holding, offer, six
@@ -328,7 +329,53 @@ def test_a_large_station_is_served_without_comparing_all_ways() -> None:
     assert [result.of(gun).allocated_kw for gun in (1, 2)] == [600, 400]
 
 
+# --- the other rules --------------------------------------------------------------------------------------------------
+
+
+def cars(*told: tuple[int, float | None, int]) -> list[GunRequest]:
+    """(gun, state of charge, session since): each asks for five modules of nine."""
+    return [replace(ask(gun, 200), soc_pct=soc, session_since_ms=since) for gun, soc, since in told]
+
+
+def test_first_come_serves_the_longest_session_in_full() -> None:
+    station = Station(rule=Priority.FIRST_COME)
+    assert station.counts(cars((1, 80, 3), (2, 10, 1), (3, 50, 2))) == {2: 5, 3: 4}
+    assert station.counts(cars((1, 5, 3), (2, 99, 1), (3, 50, 2))) == {2: 5, 3: 4}, "whatever the cars do"
+
+
+def test_lowest_soc_serves_the_emptiest_car_and_one_that_tells_none_last() -> None:
+    station = Station(rule=Priority.LOWEST_SOC)
+    assert station.counts(cars((1, 60, 1), (2, None, 2), (3, 20, 3))) == {3: 5, 1: 4}
+
+
+def test_two_cars_of_nearly_one_charge_do_not_take_turns_with_every_point() -> None:
+    """The one that is served rises; the other overtakes it ten points later, once."""
+    station = Station([offer(module) for module in range(1, 6)], rule=Priority.LOWEST_SOC, move_dwell_ms=0)
+    served = []
+    soc = {1: 30.0, 2: 31.0}
+    for _ in range(60):
+        counts = station.counts(cars((1, soc[1], 1), (2, soc[2], 2)), after_s=60.0)
+        (gun,) = counts
+        served.append(gun)
+        soc[gun] += 1.0
+    changes = sum(one != other for one, other in pairwise(served))
+    assert served[0] == 1 and 1 <= changes <= 6
+
+
+def test_gun_priority_serves_as_listed_and_the_others_by_number() -> None:
+    station = Station(rule=Priority.GUN_PRIORITY, gun_priority=(3, 2))
+    assert station.counts(cars((1, 1, 1), (2, 99, 2), (3, 50, 3))) == {3: 5, 2: 4}
+    assert station.counts(cars((1, 1, 1), (4, 99, 2), (5, 50, 3)), after_s=60.0) == {1: 5, 4: 4}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_car_that_only_precharges_comes_after_everybody_else(rule: Priority) -> None:
+    station = Station([offer(module) for module in range(1, 6)], rule=rule, gun_priority=(1, 2))
+    waits = replace(ask(1, 0), precharge_only=True, soc_pct=1.0, session_since_ms=0)
+    assert station.counts([waits, *cars((2, 90, 5))]) == {2: 5}
+
+
 def test_rules_are_named_by_the_settings() -> None:
-    assert Priority.HIGHEST_DEMAND in RULES
+    assert set(Priority) - set(RULES) == {Priority.FAIR_SHARE}
     with pytest.raises(KeyError):
         Station().step(six()).of(7)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -23,10 +23,12 @@ from planning.request import (
     ModuleOffer,
     TargetBound,
 )
+from planning.rules import RULES, UNKNOWN_SOC_PCT
 from planning.settings import Priority
 from tests.allocation_helpers import holding
 
 RULE = Priority.HIGHEST_DEMAND
+rules = st.sampled_from(sorted(RULES, key=lambda rule: rule.value))
 SHORT_OF_MODULES = {ReasonCode.SHARED, ReasonCode.NO_CROSSPOINT, ReasonCode.NO_MODULES}
 
 
@@ -44,6 +46,7 @@ def random_gun(dice: random.Random, gun: int, holds: bool, now_ms: int) -> GunRe
         limit_reason=dice.choice([b for b in TargetBound if b is not TargetBound.DEMAND])
         if demand_kw > limit_kw
         else TargetBound.DEMAND,
+        soc_pct=dice.choice([None, dice.randrange(0, 101), 40.0, 41.0]),
         session_since_ms=dice.randrange(1000),
         waiting_since_ms=None if holds else dice.choice([None, max(0, now_ms - dice.randrange(1, 400_000))]),
         precharge_only=demand_kw == 0 and dice.random() < 0.2,
@@ -113,8 +116,8 @@ def check_nothing_idle(result: Allocation, modules: Sequence[ModuleOffer], limit
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), alike=st.booleans())
-def test_every_allocation_of_a_random_day_keeps_the_rules(seed: int, alike: bool) -> None:
+@given(seed=st.integers(0, 2**32), alike=st.booleans(), rule=rules)
+def test_every_allocation_of_a_random_day_keeps_the_rules(seed: int, alike: bool, rule: Priority) -> None:
     dice = random.Random(seed)
     limits = random_limits(dice)
     assignment, now_ms = NOTHING_HELD, 0
@@ -128,31 +131,31 @@ def test_every_allocation_of_a_random_day_keeps_the_rules(seed: int, alike: bool
         if not modules or dice.random() < 0.3:
             modules = [random_module(dice, module, alike) for module in range(1, 10)]
         guns = [replace(gun, waiting_since_ms=None) if gun.gun in holders else gun for gun in guns]
-        result = allocate(guns, modules, assignment, RULE, limits, now_ms)
+        result = allocate(guns, modules, assignment, rule, limits, now_ms)
         check_modules(result, modules, limits)
         check_power(result, guns, limits)
         check_nothing_idle(result, modules, limits)
         assert result.next_due_ms is None or result.next_due_ms > now_ms
-        assert allocate(guns, modules, result.assignment, RULE, limits, now_ms) == result, "not a fixed point"
-        shuffled = allocate(guns[::-1], modules[::-1], assignment, RULE, limits, now_ms)
+        assert allocate(guns, modules, result.assignment, rule, limits, now_ms) == result, "not a fixed point"
+        shuffled = allocate(guns[::-1], modules[::-1], assignment, rule, limits, now_ms)
         assert repr(shuffled) == repr(result), "the sequence of the inputs matters"
         assignment = result.assignment
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_nothing_changes_before_next_due(seed: int) -> None:
+@given(seed=st.integers(0, 2**32), rule=rules)
+def test_nothing_changes_before_next_due(seed: int, rule: Priority) -> None:
     """The caller may sleep until next_due_ms as long as no input changes."""
     dice = random.Random(seed)
     limits = random_limits(dice)
     modules = [random_module(dice, module, alike=seed % 2 == 0) for module in range(1, 10)]
     guns = [replace(random_gun(dice, gun, True, 0), waiting_since_ms=0) for gun in range(1, 7)]
-    result = allocate(guns, modules, NOTHING_HELD, RULE, limits, 1000)
+    result = allocate(guns, modules, NOTHING_HELD, rule, limits, 1000)
     guns = [replace(random_gun(dice, gun, True, 0), waiting_since_ms=None) for gun in range(1, 7)]
-    result = allocate(guns, modules, result.assignment, RULE, limits, 2000)
+    result = allocate(guns, modules, result.assignment, rule, limits, 2000)
     until_ms = result.next_due_ms or 10_000_000
     for now_ms in (2001, (2000 + until_ms) // 2, until_ms - 1):
-        assert allocate(guns, modules, result.assignment, RULE, limits, now_ms).assignment == result.assignment
+        assert allocate(guns, modules, result.assignment, rule, limits, now_ms).assignment == result.assignment
 
 
 # --- the optimum --------------------------------------------------------------------------------------------------
@@ -162,12 +165,22 @@ EXACT = AllocationLimits(
 )
 
 
+#: What each rule serves first, as design says, typed a second time.
+FIRST: dict[Priority, Callable[[GunRequest], float]] = {
+    Priority.HIGHEST_DEMAND: lambda gun: -gun.demand_kw,
+    Priority.FIRST_COME: lambda gun: gun.session_since_ms,
+    Priority.LOWEST_SOC: lambda gun: UNKNOWN_SOC_PCT if gun.soc_pct is None else gun.soc_pct,
+    Priority.GUN_PRIORITY: lambda gun: [3, 1].index(gun.gun) if gun.gun in (3, 1) else 2,
+}
+
+
 def worth(
     owners: Sequence[int],
     guns: Sequence[GunRequest],
     modules: Sequence[ModuleOffer],
     current: Assignment,
     limits: AllocationLimits,
+    rule: Priority,
 ) -> tuple[object, ...] | None:
     """What the aim compares, larger is better; None: not allowed. `owners`: gun of each module, 0 = nobody."""
     sums, counts, moves = {0: 0}, {0: 0}, 0
@@ -186,20 +199,27 @@ def worth(
         for gun in by_session
     ]
     left_kw, served = limits.site_budget_kw or 10_000, []
-    for gun in sorted(guns, key=lambda gun: (-gun.demand_kw, gun.gun)):
+    for gun in sorted(guns, key=lambda gun: (FIRST[rule](gun), gun.gun)):
         served.append(min(gun.target_kw, sums.get(gun.gun, 0), left_kw))
         left_kw -= served[-1]
     return (floors, served, -sum(n for gun, n in counts.items() if gun), -moves)
 
 
-@settings(max_examples=100, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_equals_the_best_of_all_ways(seed: int) -> None:
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32), rule=rules)
+def test_equals_the_best_of_all_ways(seed: int, rule: Priority) -> None:
     dice = random.Random(seed)
     size = dice.randrange(1, 6)
     demands = dice.sample(range(1, 120), 3)
     guns = [
-        GunRequest(gun, d, min(d, dice.choice([d, 60])), TargetBound.GUN_LIMIT, session_since_ms=dice.randrange(3))
+        GunRequest(
+            gun,
+            d,
+            min(d, dice.choice([d, 60])),
+            TargetBound.GUN_LIMIT,
+            dice.choice([None, 10.0, 50.0, 90.0]),
+            session_since_ms=dice.randrange(3),
+        )
         for gun, d in enumerate(demands, start=1)
     ]
     modules = [
@@ -219,12 +239,13 @@ def test_equals_the_best_of_all_ways(seed: int) -> None:
         max_modules_per_gun=dice.choice([9, 9, 2, 1]),
         min_modules_per_gun=0 if limited else dice.choice([0, 0, 1, 2]),
         site_budget_kw=float(dice.randrange(1, 150)) if limited else None,
+        gun_priority=(3, 1),
     )
-    result = allocate(guns, modules, current, RULE, limits, 0)
+    result = allocate(guns, modules, current, rule, limits, 0)
     owners = [result.assignment.gun_of(offer.module) or 0 for offer in modules]
     ways = itertools.product((0, 1, 2, 3), repeat=size)
-    best = max(w for way in ways if (w := worth(way, guns, modules, current, limits)) is not None)
-    assert worth(owners, guns, modules, current, limits) == best
+    best = max(w for way in ways if (w := worth(way, guns, modules, current, limits, rule)) is not None)
+    assert worth(owners, guns, modules, current, limits, rule) == best
 
 
 def test_every_set_of_demands_on_alike_modules() -> None:

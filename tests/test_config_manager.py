@@ -405,8 +405,8 @@ PLAIN = "not a plain decimal number (digits 0-9, a point; no comma, unit, expone
         pytest.param("MQTT topic_root = /a", "a / or another sign stands where it must not", id="topic-slash"),
         pytest.param("Deploy remote = --upload-pack=x", "not a plain name (it may not begin with a dash)", id="remote"),
         pytest.param(
-            "Allocation priority = first_come",
-            "a known name, but this version of the program cannot do it yet. Use highest_demand. Write",
+            "Allocation priority = fair_share",
+            "this version of the program cannot do it yet. Use first_come or gun_priority or highest_demand or lowest",
             id="priority-not-implemented",
         ),
         pytest.param(
