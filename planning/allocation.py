@@ -9,7 +9,8 @@ The order of the guns is in rules.py, the choice of modules in assign.py, the re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from planning import reasons
 from planning.assign import distribute
@@ -75,6 +76,8 @@ class _Round:
         self.scarce = len(self.offers) < len(self.asking)
         self.module_w = _watts(limits.module_capacity_kw)
         self.budget_w = UNLIMITED_W if limits.site_budget_kw is None else _watts(limits.site_budget_kw)
+        #: gun -> the most that it may have: its target, or its equal share of the site budget
+        self.targets_w = {gun.gun: _target_w(gun) for gun in self.guns}
 
     def decide(self, rule: Rule) -> Allocation:
         order = rule.order(self.asking, self._standing(self.held, self.current.order), self.limits)
@@ -96,10 +99,50 @@ class _Round:
     def _serve(
         self, order: Sequence[GunRequest], rule: Rule
     ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
-        claims = self._claims(order)
-        grants = rule.sharing(self.asking, self.limits)
-        portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
+        grants = rule.sharing(order, self.limits)
+        used_w: dict[int, int] = {}  # of guns that cannot use their equal share, for want of modules
+        while True:
+            if rule.equal_budget:
+                self._share_budget(order, used_w)
+            claims = self._claims(order)
+            portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
+            short_w = self._short_of_modules(portions, used_w) if rule.equal_budget else {}
+            if not short_w:
+                break
+            used_w |= short_w
+        if rule.equal_budget:
+            portions = self._shared_by_modules(order, portions)
         return claims, portions, self._hold(portions)
+
+    def _shared_by_modules(self, order: Sequence[GunRequest], portions: Sequence[Portion]) -> list[Portion]:
+        """Modules stand: the budget is shared once more by what each gun can use of them."""
+        self._share_budget(order, self._got_w(portions))
+        return [replace(portion, share_w=self.targets_w[portion.gun]) for portion in portions]
+
+    def _got_w(self, portions: Sequence[Portion]) -> dict[int, int]:
+        return {portion.gun: sum([self.power_w[i] for i in indices(portion.modules)]) for portion in portions}
+
+    def _share_budget(self, order: Sequence[GunRequest], used_w: Mapping[int, int]) -> None:
+        """The site budget equally: what one gun does not use goes back to the others."""
+        wanted_w = {gun.gun: min(_target_w(gun), used_w.get(gun.gun, UNLIMITED_W)) for gun in order}
+        left_w, level_w = self.budget_w, 0
+        for count, want_w in zip(range(len(wanted_w), 0, -1), sorted(wanted_w.values()), strict=True):
+            level_w = left_w // count
+            if want_w > level_w:
+                break
+            left_w -= want_w
+            level_w = UNLIMITED_W
+        self.targets_w |= {gun: min(want_w, level_w) for gun, want_w in wanted_w.items()}
+
+    def _short_of_modules(self, portions: Sequence[Portion], used_w: Mapping[int, int]) -> dict[int, int]:
+        """Gun -> what it can use, where that is less than its share: only a limited site has something to give back."""
+        if self.budget_w >= UNLIMITED_W:
+            return {}
+        return {
+            gun: power_w
+            for gun, power_w in self._got_w(portions).items()
+            if power_w < min(self.targets_w[gun], used_w.get(gun, UNLIMITED_W))
+        }
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
@@ -129,7 +172,7 @@ class _Round:
         """True when it has less than it asks for. Under a site limit everybody contends for the budget."""
         if self.limits.site_budget_kw is not None:
             return True
-        return self._power_w(held[gun.gun]) < _target_w(gun)
+        return self._power_w(held[gun.gun]) < self.targets_w[gun.gun]
 
     def _power_w(self, holdings: Iterable[Holding]) -> int:
         return sum([self.power_w[self.index[holding.module]] for holding in holdings])
@@ -144,10 +187,10 @@ class _Round:
         left_w = self.budget_w
         locked: dict[int, int] = {}
         for gun in order:
-            share_w = min(_target_w(gun), left_w)
+            share_w = min(self.targets_w[gun.gun], left_w)
             left_w -= share_w
             # A turn goes against the order in which the site budget is handed out: it ends by time alone.
-            locked[gun.gun] = self._locked(gun, _target_w(gun) if self.scarce else share_w, turns)
+            locked[gun.gun] = self._locked(gun, self.targets_w[gun.gun] if self.scarce else share_w, turns)
         free = (1 << len(self.offers)) - 1
         for mask in locked.values():
             free &= ~mask
@@ -161,7 +204,7 @@ class _Round:
         ]
         return Claim(
             gun=gun.gun,
-            target_w=_target_w(gun),
+            target_w=self.targets_w[gun.gun],
             margin_w=self._margin_w(gun),
             max_modules=self._max_modules(gun),
             reach=self.reach[gun.gun] & free,
@@ -296,7 +339,7 @@ class _Round:
         limited_site = self.limits.site_budget_kw is not None
         if portion is None:
             return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, why_nothing(gun))
-        may_w = min(_target_w(gun), portion.share_w)
+        may_w = min(self.targets_w[gun.gun], portion.share_w)
         gets_w = min(may_w, sum([self.power_w[index] for index in indices(portion.modules)]))
         missing = -(-(may_w - gets_w) // self.module_w)
         return GunResult(

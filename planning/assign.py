@@ -41,14 +41,22 @@ def distribute(
 def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, budget_w: int) -> None:
     """Set floor and reserve of the claims as far as modules, contactors and the site budget reach."""
     by_gun = {claim.gun: claim for claim in claims}
+    reachable = 0
+    for claim in claims:
+        reachable |= claim.reach
+    left = reachable.bit_count()  # once nothing is left, only what is locked anyway can still be promised
     for grant in grants:
         claim = by_gun[grant.gun]
         before = claim.floor
+        if grant.modules <= before or (not left and grant.modules > claim.locked.bit_count()):
+            continue
+        open_before = claim.floor_open
         claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.target_w // module_w)))
         reserve_w = min(claim.target_w, claim.floor * module_w) - claim.reserve_w
         if claim.floor > before and reserve_w <= budget_w and Promises(claims).kept_without(0):
             claim.reserve_w += reserve_w
             budget_w -= reserve_w
+            left -= claim.floor_open - open_before
         else:
             claim.floor = before
 

@@ -14,9 +14,6 @@ from functools import cache
 
 from planning.settings import GpioDriver, Priority, VoltageRange
 
-#: The allocation rules that this version can run; the other names of `Priority` are refused with a sentence.
-IMPLEMENTED_PRIORITIES = frozenset({"highest_demand", "first_come", "lowest_soc", "gun_priority"})
-
 #: Every make that `protocol` may name.
 PROTOCOLS = ("uugreen", "maxwell_enr", "infypower", "maxwell_mxr", "winline", "tonhe")
 
@@ -105,7 +102,6 @@ class Key:
     meaning: str
     zero: str = ""  # what 0 means when it is allowed outside the range
     choices: tuple[str, ...] = ()
-    implemented: frozenset[str] = frozenset()  # empty: all of `choices`
     enum: type[Enum] | None = None
     default_note: str = "none"
 
@@ -144,11 +140,11 @@ def pin(name: str, default: str, meaning: str, note: str = "none") -> Key:
 
 def plain(
     section: str, name: str, kind: Kind, default: str, meaning: str, *,
-    choices: tuple[str, ...] = (), implemented: frozenset[str] = frozenset(), enum: type[Enum] | None = None,
+    choices: tuple[str, ...] = (), enum: type[Enum] | None = None,
     default_note: str = "none",
 ) -> Key:
     """A row without a range of numbers."""
-    return Key(section, name, kind, default, None, None, "", meaning, "", choices, implemented, enum, default_note)
+    return Key(section, name, kind, default, None, None, "", meaning, "", choices, enum, default_note)
 
 
 PRIORITIES = tuple(priority.value for priority in Priority)
@@ -197,7 +193,7 @@ KEYS: tuple[Key, ...] = (
         "guns of dispenser DN; the n-th number is the gun that its gun_id n means", default_note="2N-1, 2N"),
 
     plain("Allocation", "priority", Kind.CHOICE, "highest_demand", "which gun is served first",
-        choices=PRIORITIES, implemented=IMPLEMENTED_PRIORITIES, enum=Priority),
+        choices=PRIORITIES, enum=Priority),
     Key("Allocation", "min_modules_per_gun", Kind.INTEGER, "0", 0, MAX_CROSSPOINTS, "",
         "every charging gun gets this many first, longest session first"),
     plain("Allocation", "gun_priority", Kind.GUNS, "", "all guns, most important first, for priority = gun_priority",

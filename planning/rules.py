@@ -3,7 +3,8 @@
 Thread: any (pure). Lock: none. Units: kW.
 
 A rule is an order and a sharing. The order lists the asking guns, best first; each then gets all it needs while modules
-last. The sharing says which module counts are granted before that, one after the other, as far as modules reach.
+last. The sharing says which module counts are granted before that, one after the other, as far as modules reach. The
+site budget is handed out in the order, or equally, what one does not use going back to the others.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ class Grant:
 
 
 Order = Callable[[Sequence[GunRequest], Standing, AllocationLimits], tuple[GunRequest, ...]]
-Sharing = Callable[[Sequence[GunRequest], AllocationLimits], tuple[Grant, ...]]
+Sharing = Callable[[Sequence[GunRequest], AllocationLimits], tuple[Grant, ...]]  # of the guns in their order
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     order: Order
     sharing: Sharing
+    equal_budget: bool = False
 
 
 def order_by_demand(guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits) -> tuple[GunRequest, ...]:
@@ -119,9 +121,24 @@ def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[
     return tuple(Grant(gun.gun, count) for gun in by_session for count in range(1, limits.min_modules_per_gun + 1))
 
 
+def equally(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
+    """One module after the other to everybody in turn, in the order of the guns: the least share is as large as can be.
+
+    What a contactor or a limit keeps from one gun goes to the others. A car that only precharges comes last.
+    """
+    rounds = [
+        Grant(gun.gun, count)
+        for count in range(1, limits.max_modules_per_gun + 1)
+        for gun in guns
+        if not gun.precharge_only and (count - 1) * limits.module_capacity_kw < gun.target_kw
+    ]
+    return (*minimum_each(guns, limits), *rounds, *(Grant(gun.gun, 1) for gun in guns if gun.precharge_only))
+
+
 RULES: Mapping[Priority, Rule] = {
     Priority.HIGHEST_DEMAND: Rule(order_by_demand, minimum_each),
     Priority.FIRST_COME: Rule(order_by_session, minimum_each),
     Priority.LOWEST_SOC: Rule(order_by_soc, minimum_each),
     Priority.GUN_PRIORITY: Rule(order_by_list, minimum_each),
+    Priority.FAIR_SHARE: Rule(order_by_demand, equally, equal_budget=True),
 }

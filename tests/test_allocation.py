@@ -375,7 +375,25 @@ def test_a_car_that_only_precharges_comes_after_everybody_else(rule: Priority) -
     assert station.counts([waits, *cars((2, 90, 5))]) == {2: 5}
 
 
+def test_fair_share_gives_each_in_turn_and_the_odd_module_to_the_highest_demand() -> None:
+    station = Station(rule=Priority.FAIR_SHARE)
+    assert station.counts([ask(1, 240), ask(2, 200), ask(3, 240), ask(4, 30)]) == {1: 3, 2: 2, 3: 3, 4: 1}
+
+
+def test_fair_share_hands_out_the_site_budget_equally_and_returns_the_unused() -> None:
+    station = Station(rule=Priority.FAIR_SHARE, site_budget_kw=130.0)
+    result = station.step([ask(1, 240), ask(2, 200), ask(3, 20)])
+    assert [result.of(gun).allocated_kw for gun in (1, 2, 3)] == [55.0, 55.0, 20.0]
+
+
+def test_what_a_gun_cannot_use_of_its_equal_share_goes_to_the_others() -> None:
+    only_one = [offer(1, guns=(1, 2)), *(offer(module, guns=(2,)) for module in range(2, 10))]
+    station = Station(only_one, rule=Priority.FAIR_SHARE, site_budget_kw=150.0)
+    result = station.step([ask(1, 200), ask(2, 200)])
+    assert [result.of(gun).allocated_kw for gun in (1, 2)] == [40.0, 110.0]
+
+
 def test_rules_are_named_by_the_settings() -> None:
-    assert set(Priority) - set(RULES) == {Priority.FAIR_SHARE}
+    assert set(Priority) == set(RULES)
     with pytest.raises(KeyError):
         Station().step(six()).of(7)

@@ -29,6 +29,8 @@ from tests.allocation_helpers import holding
 
 RULE = Priority.HIGHEST_DEMAND
 rules = st.sampled_from(sorted(RULES, key=lambda rule: rule.value))
+#: Those that compare what is served gun by gun.
+in_order = st.sampled_from(sorted(set(RULES) - {Priority.FAIR_SHARE}, key=lambda rule: rule.value))
 SHORT_OF_MODULES = {ReasonCode.SHARED, ReasonCode.NO_CROSSPOINT, ReasonCode.NO_MODULES}
 
 
@@ -206,7 +208,7 @@ def worth(
 
 
 @settings(max_examples=200, deadline=None)
-@given(seed=st.integers(0, 2**32), rule=rules)
+@given(seed=st.integers(0, 2**32), rule=in_order)
 def test_equals_the_best_of_all_ways(seed: int, rule: Priority) -> None:
     dice = random.Random(seed)
     size = dice.randrange(1, 6)
@@ -246,6 +248,58 @@ def test_equals_the_best_of_all_ways(seed: int, rule: Priority) -> None:
     ways = itertools.product((0, 1, 2, 3), repeat=size)
     best = max(w for way in ways if (w := worth(way, guns, modules, current, limits, rule)) is not None)
     assert worth(owners, guns, modules, current, limits, rule) == best
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_fair_share_equals_the_best_of_all_ways(seed: int) -> None:
+    """Alike modules, broken contactors: the sorted counts, then demand, then fewest modules, then fewest moves."""
+    dice = random.Random(seed)
+    size = dice.randrange(1, 6)
+    guns = [GunRequest(gun, d, d) for gun, d in enumerate(dice.sample(range(1, 200), 3), start=1)]
+    most = dice.choice([9, 9, 2])
+    modules = [
+        ModuleOffer(module, 40, dice.randrange(9), frozenset(gun for gun in (1, 2, 3) if dice.random() < 0.8))
+        for module in range(1, size + 1)
+    ]
+    current = holding({module: dice.choice([1, 2, 3]) for module in range(1, size + 1) if dice.random() < 0.5})
+    needs = {gun.gun: min(most, -(-round(gun.target_kw) // 40)) for gun in guns}
+
+    def fair(owners: Sequence[int]) -> tuple[object, ...] | None:
+        if any(owner and owner not in offer.guns_allowed for owner, offer in zip(owners, modules, strict=True)):
+            return None
+        counts = {gun: owners.count(gun) for gun in needs}
+        if any(counts[gun] > most for gun in needs):
+            return None
+        useful = {gun: min(counts[gun], needs[gun]) for gun in needs}
+        by_demand = [useful[gun.gun] for gun in sorted(guns, key=lambda gun: -gun.demand_kw)]
+        moves = sum(bool(o) and current.gun_of(m.module) != o for o, m in zip(owners, modules, strict=True))
+        return (sorted(useful.values()), by_demand, -sum(counts.values()), -moves)
+
+    limits = replace(EXACT, max_modules_per_gun=most)
+    result = allocate(guns, modules, current, Priority.FAIR_SHARE, limits, 0)
+    owners = [result.assignment.gun_of(offer.module) or 0 for offer in modules]
+    best = max(w for way in itertools.product((0, 1, 2, 3), repeat=size) if (w := fair(way)) is not None)
+    assert fair(owners) == best
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_fair_share_hands_the_site_budget_out_equally(seed: int) -> None:
+    """Whoever gets less than the most that anybody gets, gets all it wants, or has no more modules."""
+    dice = random.Random(seed)
+    modules = [random_module(dice, module, alike=dice.random() < 0.5) for module in range(1, 10)]
+    guns = [replace(random_gun(dice, gun, True, 0), precharge_only=False) for gun in range(1, 7)]
+    budget_kw = float(dice.randrange(20, 400))
+    limits = replace(EXACT, site_budget_kw=budget_kw)
+    result = allocate(guns, modules, NOTHING_HELD, Priority.FAIR_SHARE, limits, 0)
+    most_kw = max((gun.allocated_kw for gun in result.guns), default=0.0)
+    power_kw = {offer.module: offer.available_kw for offer in modules}
+    for gun, asked in zip(result.guns, guns, strict=True):
+        has_kw = sum(power_kw[module] for module in gun.modules)
+        wants_kw = asked.target_kw if asked.asks else 0.0
+        full = gun.allocated_kw >= min(wants_kw, has_kw) - 0.001
+        assert full or gun.allocated_kw >= most_kw - 0.001, f"gun {gun.gun} of {result.guns}"
 
 
 def test_every_set_of_demands_on_alike_modules() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from config_manager import ConfigError, effective_lines, load, markdown_table
 from planning import config_keys
+from planning import rules as allocation_rules
 from planning.config_keys import KEYS, Key, Kind, find, numbers, spell
 from planning.config_values import parse
 from planning.settings import (
@@ -28,6 +29,7 @@ from planning.settings import (
     History,
     Logging,
     Mqtt,
+    Priority,
     Safety,
     Settings,
 )
@@ -405,11 +407,6 @@ PLAIN = "not a plain decimal number (digits 0-9, a point; no comma, unit, expone
         pytest.param("MQTT topic_root = /a", "a / or another sign stands where it must not", id="topic-slash"),
         pytest.param("Deploy remote = --upload-pack=x", "not a plain name (it may not begin with a dash)", id="remote"),
         pytest.param(
-            "Allocation priority = fair_share",
-            "this version of the program cannot do it yet. Use first_come or gun_priority or highest_demand or lowest",
-            id="priority-not-implemented",
-        ),
-        pytest.param(
             "Allocation priority = highest_demnd", "not a known name. Did you mean highest_demand?", id="choice-nearest"
         ),
         pytest.param("Modules module2_protocol = huawei", "module2_protocol = huawei: not a known name", id="protocol"),
@@ -619,7 +616,7 @@ def test_the_interfaces_are_those_of_python_can() -> None:
 
 def test_the_lists_of_makes_agree() -> None:
     assert set(config_keys.PROTOCOLS) == set(config_keys.ADDRESSES) == set(config_keys.WIRE_FAMILY)
-    assert set(config_keys.PRIORITIES) >= config_keys.IMPLEMENTED_PRIORITIES
+    assert {Priority(name) for name in config_keys.PRIORITIES} == set(allocation_rules.RULES)
 
 
 def test_the_table_for_the_readme_has_a_row_a_key() -> None:
@@ -668,7 +665,7 @@ def test_what_deserves_a_second_look_is_noted(tmp_path: Path, text: str, note: s
 def values_of(key: Key) -> st.SearchStrategy[str]:
     """Texts that are allowed for a key, whatever the other keys say."""
     if key.choices:
-        return st.sampled_from(sorted(key.implemented or key.choices))
+        return st.sampled_from(sorted(key.choices))
     if key.kind is Kind.BOOLEAN:
         return st.sampled_from(["true", "false"])
     assert key.low is not None and key.high is not None
