@@ -97,6 +97,7 @@ class Contacts:
         self.faults.pop(index, None)
         self._order(index, True, now_s)
         self.faults[index] = ContactFault.WELDED
+        self._note_wiring()  # it takes the place of a fault of the feedback line
 
     def repair(self, index: int, now_s: float) -> None:
         """Take the fault away; the contactor follows its coil again."""
