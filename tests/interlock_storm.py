@@ -111,7 +111,8 @@ def one_reading_twice(module: int, now_s: float) -> CloseEvidence:
 
 def read_before_set(module: int, now_s: float) -> CloseEvidence:
     status = matched_module(module, now_s)
-    return CloseEvidence(dataclasses.replace(status, set_voltage_at_s=now_s), 400.0, None, True)
+    assert status.voltage_asked_at_s is not None
+    return CloseEvidence(dataclasses.replace(status, set_voltage_at_s=status.voltage_asked_at_s), 400.0, None, True)
 
 
 def set_and_never_asked(module: int, now_s: float) -> CloseEvidence:
