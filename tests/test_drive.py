@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planning.drive import NO_LOAD_PAUSE_S, START_TIMEOUT_S, Drive, DriveInput, DriveLimits, Phase
+from planning.drive import NO_LOAD_PAUSE_S, NO_LOAD_READ_S, START_TIMEOUT_S, Drive, DriveInput, DriveLimits, Phase
 from planning.model import ModuleOrder, ModuleState, ModuleStatus
 
 LIMITS = DriveLimits(
@@ -40,6 +40,7 @@ class Plant:
         self.status = {module: ModuleStatus(module, ModuleState.OFF, on=False) for module in modules}
         self.dead: set[int] = set()  # modules that take no ON
         self.extra_a = 0.0  # what flows without being set
+        self.asked_s: float | None = None  # when the present currents were asked for; None: nobody knows
 
     def run(self, for_s: float, **change: object) -> None:
         self.given = replace(self.given, **change)  # type: ignore[arg-type]
@@ -73,7 +74,7 @@ class Plant:
         self.status[module] = replace(
             before, on=since_s is not None, voltage_v=volts, voltage_at_s=self.now_s,
             voltage_before_v=before.voltage_v, voltage_before_at_s=before.voltage_at_s,
-            current_a=current_a, current_at_s=self.now_s,
+            current_a=current_a, current_at_s=self.now_s, current_asked_at_s=self.asked_s,
             current_before_a=before.current_a, current_before_at_s=before.current_at_s,
             constant_current=flows and current_a >= order.current_a,
         )  # fmt: skip
@@ -437,6 +438,20 @@ def test_its_own_voltage_is_forgotten_as_soon_as_no_module_holds_the_bus() -> No
     plant.on_since_s.clear()
     plant.run(2 * STEP_S)
     assert plant.drive.driving and plant.drive.bus_v(plant.now_s + LIMITS.fresh_s, None) is None
+
+
+def test_a_car_takes_nothing_only_by_a_current_that_was_asked_for_since() -> None:
+    """A limit went down for a quarter of a second; modules that are read each 2 s still told the 0 A of then."""
+    plant = charging()
+    plant.takes_a = 0.0
+    plant.step()
+    idle_s = plant.now_s
+    plant.asked_s = idle_s + NO_LOAD_READ_S - 0.05
+    plant.run(3.0)
+    assert plant.drive.phase is Phase.RUN
+    plant.asked_s = idle_s + NO_LOAD_READ_S + 0.05
+    plant.run(STEP_S)
+    assert plant.drive.phase is Phase.NO_LOAD
 
 
 def test_a_module_whose_poles_travel_holds_what_it_was_matched_to() -> None:
