@@ -46,6 +46,8 @@ IMPOSSIBLE_ROUNDS = 6.0
 #: sent twice: a disturbed last bit does that.
 DOUBLE_ANSWERS = 3
 DOUBLE_WITHIN_S = 10.0
+#: An answer may be this late: while this computer stalled it lay in the socket, and others of its kind behind it.
+LATE_ANSWER_S = 5.0
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -125,6 +127,7 @@ class ModuleView:
         self._power_doubts = 0
         self._refuses_since_s: float | None = None
         self._answered_s: dict[Hashable, float] = {}  # signal -> when its last question was answered
+        self._owed_s: dict[Hashable, list[float]] = {}  # signal -> when those were asked that nothing has answered in time
         self._doubles_s: deque[float] = deque(maxlen=DOUBLE_ANSWERS)
         self._impossible_within_s = max(IMPOSSIBLE_WITHIN_S, IMPOSSIBLE_ROUNDS * limits.round_s)
         self._impossible_s: deque[float] = deque(maxlen=IMPOSSIBLE_TIMES)
@@ -140,7 +143,7 @@ class ModuleView:
         """A request that gets a reply of this signal has left."""
         waiting = self._asked.setdefault(signal, [])
         while waiting and now_s - waiting[0] > self._limits.answer_timeout_s:
-            waiting.pop(0)
+            self._owe(signal, waiting.pop(0), now_s)
         waiting.append(now_s)
 
     def answered(self, signal: Hashable, now_s: float) -> float | None:
@@ -157,10 +160,23 @@ class ModuleView:
             if now_s - asked_at_s <= self._limits.answer_timeout_s:
                 self._answered_s[signal] = asked_at_s
                 return asked_at_s
+            self._owe(signal, asked_at_s, now_s)
         self.counts[Doubt.UNASKED] += 1
-        if now_s - self._answered_s.get(signal, -math.inf) <= self._limits.answer_timeout_s:
+        late = self._was_owed(signal, now_s)
+        if not late and now_s - self._answered_s.get(signal, -math.inf) <= self._limits.answer_timeout_s:
             self._double_answer(now_s)
         return None
+
+    def _owe(self, signal: Hashable, asked_at_s: float, now_s: float) -> None:
+        """This question was not answered in time; the answer may still come."""
+        owed = [at_s for at_s in self._owed_s.get(signal, ()) if now_s - at_s <= LATE_ANSWER_S]
+        self._owed_s[signal] = [*owed, asked_at_s]
+
+    def _was_owed(self, signal: Hashable, now_s: float) -> bool:
+        """An answer that is late, or behind a late one: one more than was asked for, but no second module's."""
+        owed = [at_s for at_s in self._owed_s.get(signal, ()) if now_s - at_s <= LATE_ANSWER_S]
+        self._owed_s[signal] = owed[1:]
+        return bool(owed)
 
     def _double_answer(self, now_s: float) -> None:
         """Of modules whose frames do not tell them apart this is the only sign, before their serials differ."""
@@ -244,6 +260,7 @@ class ModuleView:
     def link_lost(self) -> None:
         """The bus was closed: no answer can be expected, and the module may be exchanged meanwhile."""
         self._asked.clear()
+        self._owed_s.clear()
         self._link_lost = True
 
     # --- readings ---------------------------------------------------------------------------------------------------

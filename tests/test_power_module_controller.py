@@ -475,6 +475,18 @@ def test_answers_that_come_a_cycle_late_are_not_used(one: Bench) -> None:
     assert one.status().voltage_at_s == seen and one.status().state is ModuleState.OFF
 
 
+def test_answers_that_lay_in_the_socket_while_we_stalled_are_no_second_module(one: Bench) -> None:
+    """Late answers meet those of the next question: two at once, and yet from one module."""
+    timely_s = one.modules[0].reply_delay_s
+    for _ in range(8):
+        one.modules[0].reply_delay_s = 0.55
+        one.run(0.5)
+        one.modules[0].reply_delay_s = timely_s
+        one.run(0.6)
+    assert one.controller._slots[0].view.counts[Doubt.UNASKED] > 3
+    assert one.status().state is ModuleState.OFF
+
+
 @pytest.mark.parametrize("word", [0xFFFF_FFFF, 1_200_001, 0x8000_0000])
 def test_impossible_voltages_are_not_used(one: Bench, word: int) -> None:
     one.modules[0].raw = {98: word}
