@@ -127,7 +127,7 @@ class ModuleView:
         self._power_doubts = 0
         self._refuses_since_s: float | None = None
         self._answered_s: dict[Hashable, float] = {}  # signal -> when its last question was answered
-        self._owed_s: dict[Hashable, list[float]] = {}  # signal -> when those were asked that nothing has answered in time
+        self._owed_s: dict[Hashable, list[float]] = {}  # signal -> questions not answered in time
         self._doubles_s: deque[float] = deque(maxlen=DOUBLE_ANSWERS)
         self._impossible_within_s = max(IMPOSSIBLE_WITHIN_S, IMPOSSIBLE_ROUNDS * limits.round_s)
         self._impossible_s: deque[float] = deque(maxlen=IMPOSSIBLE_TIMES)
