@@ -27,7 +27,7 @@ from planning.request import (
     ModuleOffer,
     TargetBound,
 )
-from planning.rules import RULES, Rule, Standing
+from planning.rules import RULES, Grant, Rule, Standing
 from planning.settings import Priority
 
 #: What a module can draw while it only precharges: 2 A at 1000 V. Counted against the site budget.
@@ -48,7 +48,15 @@ def allocate(
     pinned. Numbers of guns and modules are unique; their sequence does not matter. Raises KeyError for a rule that is
     not in RULES.
     """
-    return _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
+    result = _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
+    if RULES[rule].equal_budget and limits.site_budget_kw is not None:
+        # Unlike modules and equal shares of a budget bound each other; who got what may open a better way: settled now.
+        for _ in guns:
+            settled = _Round(guns, modules, result.assignment, limits, now_ms).decide(RULES[rule])
+            if settled == result:
+                break
+            result = settled
+    return result
 
 
 class _Round:
@@ -100,49 +108,49 @@ class _Round:
         self, order: Sequence[GunRequest], rule: Rule
     ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
         grants = rule.sharing(order, self.limits)
-        used_w: dict[int, int] = {}  # of guns that cannot use their equal share, for want of modules
-        while True:
-            if rule.equal_budget:
-                self._share_budget(order, used_w)
-            claims = self._claims(order)
-            portions = distribute(claims, self._pool(), self.budget_w, grants, self.module_w) if claims else []
-            short_w = self._short_of_modules(portions, used_w) if rule.equal_budget else {}
-            if not short_w:
-                break
-            used_w |= short_w
-        if rule.equal_budget:
-            portions = self._shared_by_modules(order, portions)
+        if rule.equal_budget and self.budget_w < UNLIMITED_W:
+            claims, portions = self._share_equally(order, grants)
+        else:
+            claims, portions = self._distribute(order, grants, self.budget_w)
         return claims, portions, self._hold(portions)
 
-    def _shared_by_modules(self, order: Sequence[GunRequest], portions: Sequence[Portion]) -> list[Portion]:
-        """Modules stand: the budget is shared once more by what each gun can use of them."""
-        self._share_budget(order, self._got_w(portions))
-        return [replace(portion, share_w=self.targets_w[portion.gun]) for portion in portions]
+    def _distribute(
+        self, order: Sequence[GunRequest], grants: Sequence[Grant], budget_w: int
+    ) -> tuple[list[Claim], list[Portion]]:
+        claims = self._claims(order, budget_w)
+        return claims, distribute(claims, self._pool(), budget_w, grants, self.module_w) if claims else []
+
+    def _share_equally(
+        self, order: Sequence[GunRequest], grants: Sequence[Grant]
+    ) -> tuple[list[Claim], list[Portion]]:
+        """Modules for equal shares of the budget; what guns that lack modules cannot use goes to the others."""
+        used_w: dict[int, int] = {}  # of guns that cannot use their share, for want of modules
+        for _ in range(len(order) + 1):
+            level_w = self._level_w(order, used_w)
+            self.targets_w |= {gun.gun: min(_target_w(gun), level_w) for gun in order}
+            claims, portions = self._distribute(order, grants, UNLIMITED_W)
+            got_w = self._got_w(portions)
+            before, used_w = used_w, {gun: w for gun, w in got_w.items() if w < self.targets_w[gun]}
+            if used_w == before:
+                break
+        level_w = self._level_w(order, used_w)
+        return claims, [replace(portion, share_w=level_w) for portion in portions]
 
     def _got_w(self, portions: Sequence[Portion]) -> dict[int, int]:
         return {portion.gun: sum([self.power_w[i] for i in indices(portion.modules)]) for portion in portions}
 
-    def _share_budget(self, order: Sequence[GunRequest], used_w: Mapping[int, int]) -> None:
-        """The site budget equally: what one gun does not use goes back to the others."""
-        wanted_w = {gun.gun: min(_target_w(gun), used_w.get(gun.gun, UNLIMITED_W)) for gun in order}
-        left_w, level_w = self.budget_w, 0
-        for count, want_w in zip(range(len(wanted_w), 0, -1), sorted(wanted_w.values()), strict=True):
-            level_w = left_w // count
-            if want_w > level_w:
-                break
-            left_w -= want_w
-            level_w = UNLIMITED_W
-        self.targets_w |= {gun: min(want_w, level_w) for gun, want_w in wanted_w.items()}
+    def _level_w(self, order: Sequence[GunRequest], used_w: Mapping[int, int]) -> int:
+        """The most that a gun may have of the site budget, so that all that want more have the same.
 
-    def _short_of_modules(self, portions: Sequence[Portion], used_w: Mapping[int, int]) -> dict[int, int]:
-        """Gun -> what it can use, where that is less than its share: only a limited site has something to give back."""
-        if self.budget_w >= UNLIMITED_W:
-            return {}
-        return {
-            gun: power_w
-            for gun, power_w in self._got_w(portions).items()
-            if power_w < min(self.targets_w[gun], used_w.get(gun, UNLIMITED_W))
-        }
+        `used_w`: what a gun can use, where that is less than it wants.
+        """
+        wanted_w = sorted(min(_target_w(gun), used_w.get(gun.gun, UNLIMITED_W)) for gun in order)
+        left_w = self.budget_w
+        for count, want_w in zip(range(len(wanted_w), 0, -1), wanted_w, strict=True):
+            if want_w > left_w // count:
+                return left_w // count
+            left_w -= want_w
+        return UNLIMITED_W
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
@@ -172,7 +180,7 @@ class _Round:
         """True when it has less than it asks for. Under a site limit everybody contends for the budget."""
         if self.limits.site_budget_kw is not None:
             return True
-        return self._power_w(held[gun.gun]) < self.targets_w[gun.gun]
+        return self._power_w(held[gun.gun]) < _target_w(gun)
 
     def _power_w(self, holdings: Iterable[Holding]) -> int:
         return sum([self.power_w[self.index[holding.module]] for holding in holdings])
@@ -182,9 +190,9 @@ class _Round:
 
     # --- claims ---------------------------------------------------------------------------------------------------
 
-    def _claims(self, order: Sequence[GunRequest]) -> list[Claim]:
+    def _claims(self, order: Sequence[GunRequest], budget_w: int) -> list[Claim]:
         turns = self._turns() if self.scarce else {}
-        left_w = self.budget_w
+        left_w = budget_w
         locked: dict[int, int] = {}
         for gun in order:
             share_w = min(self.targets_w[gun.gun], left_w)
@@ -339,7 +347,7 @@ class _Round:
         limited_site = self.limits.site_budget_kw is not None
         if portion is None:
             return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, why_nothing(gun))
-        may_w = min(self.targets_w[gun.gun], portion.share_w)
+        may_w = min(_target_w(gun), portion.share_w)
         gets_w = min(may_w, sum([self.power_w[index] for index in indices(portion.modules)]))
         missing = -(-(may_w - gets_w) // self.module_w)
         return GunResult(

@@ -114,6 +114,7 @@ class Drive:
         self._stepped_at_s = 0.0
         self._followed_at_s = 0.0
         self._conducted = False
+        self._flowed = False  # current has flowed since the modules were last switched on
         self._lowest_v: float | None = None
         self._own_v: float | None = None
         self._own_at_s = float("-inf")
@@ -208,6 +209,7 @@ class Drive:
         self.phase = phase
         self._phase_since_s = now_s
         self._idle_since_s = None
+        self._flowed = False
         if phase in (Phase.OFF, Phase.NO_LOAD):
             self._sharing.reset()
             self._conducted = False
@@ -279,7 +281,7 @@ class Drive:
 
     def _found(self, volts: float, now_s: float) -> None:
         self._enter(Phase.RUN, now_s)
-        self._conducted = True
+        self._conducted = self._flowed = True
         self._own_v, self._own_at_s = volts, now_s
         self._lowest_v = volts if self._lowest_v is None else min(self._lowest_v, volts)
 
@@ -295,6 +297,7 @@ class Drive:
         jumped = self._read_bus(now_s, given)
         if not any(status.on for status in given.members.values()):
             self._own_at_s = float("-inf")
+            self._flowed = False
         if jumped or self._takes_nothing(now_s, given):
             self._take_nothing(now_s)
             return
@@ -316,7 +319,7 @@ class Drive:
         if best is None or best.voltage_v is None or best.voltage_at_s is None:
             return jumped
         self._last_voltage = (best.voltage_at_s, best.voltage_v)
-        self._conducted = True
+        self._conducted = self._flowed = True
         self._own_v, self._own_at_s = best.voltage_v, best.voltage_at_s
         self._lowest_v = best.voltage_v if self._lowest_v is None else min(self._lowest_v, best.voltage_v)
         return jumped
@@ -333,6 +336,8 @@ class Drive:
         current_at_s, voltage_at_s = status.current_at_s, status.voltage_at_s
         if current_at_s is None or voltage_at_s is None or current_at_s < voltage_at_s:
             return False
+        if voltage_at_s < self._phase_since_s:
+            return False  # of before a short interruption: the modules are switched off and on again since
         return self._conducted_before(status, now_s)
 
     def _conducted_before(self, status: ModuleStatus, now_s: float) -> bool:
@@ -355,7 +360,7 @@ class Drive:
         if self._idle_since_s is None:
             self._idle_since_s = now_s
         # before the first current, soft start and the dispenser's contactor have their time
-        patience_s = NO_LOAD_AFTER_S if self._conducted else START_TIMEOUT_S
+        patience_s = NO_LOAD_AFTER_S if self._flowed else START_TIMEOUT_S
         return now_s - self._idle_since_s >= patience_s and self._read_since(self._idle_since_s + NO_LOAD_READ_S, given)
 
     @staticmethod

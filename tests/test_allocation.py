@@ -397,3 +397,22 @@ def test_rules_are_named_by_the_settings() -> None:
     assert set(Priority) == set(RULES)
     with pytest.raises(KeyError):
         Station().step(six()).of(7)
+
+
+def test_fair_share_says_who_holds_what_is_missing_and_what_the_site_keeps_back() -> None:
+    """It once told every gun of a full station that the site limit left no more."""
+    guns = six(g1=200, g2=190, g3=180, g4=170, g5=160, g6=150)
+    result = Station(rule=Priority.FAIR_SHARE).step(guns)
+    assert str(result.of(4).reason) == "SHARED 4 modules short: held by guns 1, 2, 3, 5 and 6"
+    assert (result.of(4).need, result.of(4).missing) == (5, 4)
+    result = Station(rule=Priority.FAIR_SHARE, site_budget_kw=300.0).step(guns)
+    assert [gun.share_kw for gun in result.guns] == [60.0, 60.0, 60.0, 40.0, 40.0, 40.0]
+    assert str(result.of(1).reason) == "SITE_LIMIT 60 of 200 kW: the site limit leaves no more"
+    assert str(result.of(4).reason) == "SHARED 1 module short: held by guns 1, 2, 3, 5 and 6"
+
+
+def test_fair_share_moves_nothing_when_two_guns_change_places_by_little() -> None:
+    station = Station(rule=Priority.FAIR_SHARE)
+    before = station.step(six(g1=200, g2=190, g3=180, g4=170, g5=160, g6=150)).assignment.holdings
+    after = station.step(six(g1=200, g2=190, g3=172, g4=178, g5=160, g6=150), after_s=60).assignment.holdings
+    assert after == before

@@ -454,6 +454,20 @@ def test_a_car_takes_nothing_only_by_a_current_that_was_asked_for_since() -> Non
     assert plant.drive.phase is Phase.NO_LOAD
 
 
+def test_after_a_short_interruption_the_car_has_its_time_again() -> None:
+    """A site limit fell to nothing for 60 ms: what flowed before it made 1 s of patience of the 8 s of a soft start."""
+    plant = charging()
+    plant.run(1.0, target_v=440.0)
+    plant.soft_start_s = 5.0
+    plant.drive.step(plant.now_s + 0.01, replace(plant.given, members=plant.status, limit_kw=0.0))
+    assert plant.drive.phase is Phase.OFF
+    plant.on_since_s.clear()
+    plant.drive.step(plant.now_s + 0.07, replace(plant.given, members=plant.status, measured_a=plant.measured_a))
+    assert plant.drive.phase is Phase.RUN
+    plant.run(7.0)
+    assert plant.drive.phase is Phase.RUN and plant.measured_a > 5.0
+
+
 def test_a_module_whose_poles_travel_holds_what_it_was_matched_to() -> None:
     """It was switched off between coil and contact when the plan changed, and met a charged bus dead."""
     plant = charging()

@@ -40,8 +40,10 @@ def _registers(can_id: int, data: bytes) -> tuple[int, float] | None:
 
 
 def _tonhe(can_id: int, data: bytes) -> tuple[int, float] | None:
-    is_set = can_id >> 16 == 0x0806 and data[0] == 0xAA
-    return (can_id >> 8 & 0xFF, int.from_bytes(data[4:6], "little") / 100) if is_set else None
+    """Its set-points switch on: the least current that it is told is the stop, 55h."""
+    if can_id >> 16 != 0x0806 or data[0] not in (0xAA, 0x55):
+        return None
+    return can_id >> 8 & 0xFF, 0.0 if data[0] == 0x55 else int.from_bytes(data[4:6], "little") / 100
 
 
 SETS: dict[str, Set] = {
@@ -69,6 +71,8 @@ def lower_all(station: Rig, make: str, times: int) -> None:
     """A lower limit of the site lowers all nine at once: from the first frame to the ninth."""
     plant, spans_s = station.plant, []
     for limit_kw in LIMITS_KW[: 2 * times]:
+        if limit_kw == 1000:
+            wait_for(lambda: plant.state()["power_kw"] < 100.0, "the limit is kept", 10.0)
         since_s = plant.frames()[-1].at_s
         before_kw = plant.state()["power_kw"]
         station.say.tell_once("vesec/station/site_limit/central/set", str(limit_kw))
