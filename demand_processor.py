@@ -7,6 +7,7 @@ told; held to copy only. Units: kW, V, A, s (monotonic); ms inside the recorded 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,11 +44,12 @@ from planning.ports import ContactorsPort, ModulesPort
 from planning.reasons import ReasonCode
 from planning.request import GunResult
 from planning.safe_door import SafeDoor
-from planning.settings import Settings
+from planning.settings import Priority, Settings
 from planning.startup import SafeStart, StartAction, StartPhase, StartView
 from planning.summary import delivered, gun_report
 from planning.transition import SequenceEvent, Stage
 from planning.watch import SILENT, Watch
+from planning.wear import WearBook
 from worker import Clock, Worker
 
 log = logging.getLogger(__name__)
@@ -148,8 +150,9 @@ class DemandProcessor:
         capacity_kw = general.module_power_capacity_kw
         self._pool = ModulePool(self._module_count, capacity_kw, limits.module_a, trust, self.faults)
         self._core = DecisionCore(settings)
+        self._wear = WearBook(general.gun_count, self._module_count, settings.safety.idle_current_a)
         self._watch = Watch(self.faults)
-        self._feed = Feed(settings, self._core, self._controls, self._pool, self._watch, self.faults)
+        self._feed = Feed(settings, self._core, self._controls, self._pool, self._watch, self._wear, self.faults)
         self._orders = Orders(self._controls, self._pool, self._feed, self._module_count)
         self._decision: Decision | None = None
         self._start = SafeStart()
@@ -178,7 +181,7 @@ class DemandProcessor:
         self._door_reason: str | None = None
         self._failed = False  # the door was opened because something of ours is broken
         self._health = Health()
-        self._kept: tuple[float | None, tuple[float, ...]] = (None, self._pool.hours)
+        self._kept: Mapping[str, object] = self._make_kept()
         for gun in guns.values():
             gun.subscribe(self.on_gun_changed)
 
@@ -215,6 +218,15 @@ class DemandProcessor:
         def command(_: float) -> None:
             log.info("Gun %d limited to %g kW by command", gun, limit_kw)
             control.commanded_kw = limit_kw
+
+        self._do(command)
+
+    def set_priority(self, rule: Priority) -> None:
+        """Share modules by another rule until the next start; no gun drops to zero for it. Any thread."""
+
+        def command(_: float) -> None:
+            log.info("Modules are shared by %s, by command", rule.value)
+            self._core.put("rule", rule.name)
 
         self._do(command)
 
@@ -270,17 +282,22 @@ class DemandProcessor:
         with self._lock:
             return self._health
 
-    def kept(self) -> dict[str, object]:
-        """What is to survive a restart: the commanded site limit and the operating hours. Any thread."""
+    def kept(self) -> Mapping[str, object]:
+        """What is to survive a restart: the commanded site limit, and what modules and contactors wore. Any thread."""
         with self._lock:
-            site_limit_kw, hours = self._kept
-        return {"site_limit_kw": site_limit_kw, "module_hours": [round(each, 1) for each in hours]}
+            return self._kept
 
-    def restore(self, site_limit_kw: float | None, module_hours: Sequence[float]) -> None:
-        """Take over what was kept. Before start()."""
-        self._site_commanded_kw = site_limit_kw
-        if len(module_hours) == self._module_count:
-            self._pool.set_hours(module_hours)
+    def restore(self, kept: Mapping[str, object]) -> None:
+        """Take over what was kept; what is not as we write it is left aside. Before start()."""
+        limit_kw = kept.get("site_limit_kw")
+        if isinstance(limit_kw, (int, float)) and 0 <= limit_kw < math.inf:
+            self._site_commanded_kw = float(limit_kw)
+        self._wear.restore(kept)
+        self._feed.worn()
+        self._kept = self._make_kept()
+
+    def _make_kept(self) -> Mapping[str, object]:
+        return {"site_limit_kw": self._site_commanded_kw, **self._wear.kept()}
 
     def _do(self, command: Callable[[float], None]) -> None:
         with self._lock:
@@ -303,6 +320,7 @@ class DemandProcessor:
         if now_s < self._look_due_s and not changed and not commands and door_reason is None and self._calm():
             return pause_s
         modules = self._modules.status(now_s)
+        self._wear.look(modules, now_s)
         self._pool.look(modules, now_s)
         if door_reason is not None:
             return min(pause_s, self._walk_out(now_s, modules, door_reason))
@@ -647,7 +665,7 @@ class DemandProcessor:
         report = self._make_report(now_s, modules, fault_news)
         self._tell_others(report)
         health = self._make_health(now_s, modules, report)
-        kept = (self._site_commanded_kw, self._pool.hours)
+        kept = self._make_kept()
         with self._lock:
             self._health, self._kept = health, kept
 

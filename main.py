@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -53,6 +53,8 @@ SUPERVISE_S = 0.1
 #: Threads take turns this often (Python's own 5 ms are a quarter of what an emergency stop may take to the wire).
 SWITCH_S = 0.001
 STATUS_S = 1.0
+#: What counts up (hours, operations) is written this often.
+KEEP_S = 60.0
 #: While the safe door is open the control thread is looked at this often.
 DOOR_LOOK_S = 0.05
 #: The control thread steps every 50 ms at the slowest and CAN threads every 100 ms; three missed periods are too many.
@@ -367,7 +369,7 @@ def take_lock(folder: Path) -> TextIO | None:
     return lock
 
 
-def write_json(path: Path, content: dict[str, Any]) -> bool:
+def write_json(path: Path, content: Mapping[str, Any]) -> bool:
     """Replace a small file in one go. False: the disk does not work, which is no reason to stop."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     try:
@@ -379,17 +381,19 @@ def write_json(path: Path, content: dict[str, Any]) -> bool:
     return True
 
 
-def read_kept(path: Path) -> tuple[float | None, list[float]]:
-    """(commanded site limit kW, operating hours of the modules) as kept; nothing when there is nothing to trust."""
+def read_kept(path: Path) -> dict[str, object]:
+    """What was kept by DemandProcessor.kept(); nothing when there is nothing to trust."""
     try:
         kept = json.loads(path.read_text())
-        limit_kw = kept["site_limit_kw"]
-        return (None if limit_kw is None else float(limit_kw)), [float(hours) for hours in kept["module_hours"]]
     except FileNotFoundError:
-        return None, []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("%s cannot be read and is left aside: %s", path.name, error)
-        return None, []
+        return {}
+    if not isinstance(kept, dict):
+        log.warning("%s does not hold what the station keeps and is left aside", path.name)
+        return {}
+    return kept
 
 
 def boot_id() -> str:
@@ -408,25 +412,31 @@ class StatusFile:
     def __init__(self, station: Station, folder: Path, clock: Clock) -> None:
         self._station, self._folder, self._clock = station, folder, clock
         self._about = {"pid": os.getpid(), "boot_id": boot_id(), "version": VERSION}
-        self._kept: dict[str, object] | None = None
+        self._kept: Mapping[str, object] = {}
+        self._kept_at_s = float("-inf")
 
     def step(self, now_s: float) -> float:
         """One turn; returns the seconds until the next."""
-        del now_s
-        self.write()
+        self.write(now_s)
         return STATUS_S
 
-    def write(self, ended: bool = False) -> None:
+    def write(self, now_s: float, ended: bool = False) -> None:
         """Both files now. `ended`: the last time, behind the safe door."""
         content = {"ts": round(self._clock.wall_s(), 3), **self._about, **self._station.status()}
         if ended:
             content["state"] = StationState.OFFLINE.value
         written = write_json(self._folder / "status.json", content)
-        kept = self._station.core.demand.kept()
-        if kept != self._kept and write_json(self._folder / "station_state.json", kept):
-            self._kept = kept
+        self._keep(now_s, ended)
         if not written:
             self._station.disk_failed()
+
+    def _keep(self, now_s: float, ended: bool) -> None:
+        """A command at once, what counts up once a minute: each write wears the card."""
+        kept = self._station.core.demand.kept()
+        commanded = kept.get("site_limit_kw") != self._kept.get("site_limit_kw")
+        due = ended or commanded or now_s - self._kept_at_s >= KEEP_S
+        if due and kept != self._kept and write_json(self._folder / "station_state.json", kept):
+            self._kept, self._kept_at_s = kept, now_s
 
 
 # --- running -----------------------------------------------------------------------------------------------------
@@ -483,7 +493,7 @@ class Supervisor:
     def _write_last_status(self) -> None:
         """Unless the disk hangs: the writer itself is stuck in it then."""
         if self._writer.stop(STATUS_S):
-            self._status.write(ended=True)
+            self._status.write(self._wall.now_s(), ended=True)
 
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number).name
@@ -581,7 +591,7 @@ def _run(wires: Wires, clock: SystemClock, logs: LogSystem, speed: float) -> int
         log.debug("%s", line)
     logs.record_inputs(f"# {VERSION} {boot_id()} {os.getpid()}")
     station = Station(settings, wires.gpio, wires.open_bus, clock, logs, speed, wires.mqtt_version)
-    station.core.demand.restore(*read_kept(settings.folder / "station_state.json"))
+    station.core.demand.restore(read_kept(settings.folder / "station_state.json"))
     if desk is not None:
         desk.start()
         for line in desk.greeting():

@@ -158,6 +158,7 @@ class MessageProcessor:
         """What stands between the root and `central/set` -> route."""
         routes = {
             "station/site_limit": _Route(self._set_site_limit, None, True),
+            "station/priority": _Route(self._set_priority, None, True),
             "station/reset": _Route(self._reset, None, True),
         }
         for gun in guns:
@@ -266,6 +267,9 @@ class MessageProcessor:
 
     def _set_site_limit(self, content: Content, now_s: float) -> None:
         self._commands.set_site_limit(grammar.number_within(content.value, 0, MAX_SITE_LIMIT_KW, "kW"))
+
+    def _set_priority(self, content: Content, now_s: float) -> None:
+        self._commands.set_priority(grammar.priority(content.value))
 
     def _max_power_taker(self, gun: int) -> Callable[[Content, float], None]:
         def take(content: Content, now_s: float) -> None:

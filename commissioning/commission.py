@@ -14,7 +14,7 @@ from commissioning import report
 from commissioning.findings import findings, remarks
 from commissioning.walk import STEP_S, Walk
 from gun import Gun
-from planning.settings import Settings
+from planning.settings import Priority, Settings
 from worker import Clock
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ class NoCommands:
 
     def set_module_enabled(self, module: int, enabled: bool) -> None:
         log.warning("A command for module %d came and does nothing during commissioning", module)
+
+    def set_priority(self, rule: Priority) -> None:
+        log.warning("The rule %s came and does nothing during commissioning", rule.value)
 
     def reset(self) -> None:
         log.warning("A reset came and does nothing during commissioning")

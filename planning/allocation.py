@@ -27,7 +27,7 @@ from planning.request import (
     ModuleOffer,
     TargetBound,
 )
-from planning.rules import RULES, Grant, Rule, Standing
+from planning.rules import RULES, Grant, Rule, Standing, kept
 from planning.settings import Priority
 
 #: What a module can draw while it only precharges: 2 A at 1000 V. Counted against the site budget.
@@ -107,7 +107,7 @@ class _Round:
     def _serve(
         self, order: Sequence[GunRequest], rule: Rule
     ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
-        grants = rule.sharing(order, self.limits)
+        grants = (*kept(order), *rule.sharing(order, self.limits))
         if rule.equal_budget and self.budget_w < UNLIMITED_W:
             claims, portions = self._share_equally(order, grants)
         else:
@@ -231,18 +231,28 @@ class _Round:
     def _locked(self, gun: GunRequest, target_w: int, turns: dict[int, int]) -> int:
         """The modules that came from another gun and have to stay, and those whose turn it is to come."""
         mask = sum([1 << index for index, to_gun in turns.items() if to_gun == gun.gun])
+        kept_bit = self._kept_bit(gun, turns)
+        mask |= kept_bit
         limited = gun.limit_reason is not TargetBound.DEMAND or target_w < _target_w(gun)
-        power_w = 0
+        power_w = self.power_w[kept_bit.bit_length() - 1] if kept_bit else 0
         staying = [holding for holding in self.held[gun.gun] if self._stays(holding)]
         for holding in sorted(staying, key=lambda held: (held.since_ms, held.module)):
             index = self.index[holding.module]
-            if index in turns:
+            if index in turns or mask >> index & 1:
                 continue
             freed_by_limit = limited and power_w >= target_w
             if not freed_by_limit and mask.bit_count() < self._max_modules(gun):
                 mask |= 1 << index
                 power_w += self.power_w[index]
         return mask
+
+    def _kept_bit(self, gun: GunRequest, turns: dict[int, int]) -> int:
+        """Under a new rule a gun keeps one that it has, the strongest: it does not even wait for a better one."""
+        if gun.keeps_kw <= 0:
+            return 0
+        own = [self.index[holding.module] for holding in self.held[gun.gun]]
+        own = [index for index in own if index not in turns]
+        return 1 << max(own, key=lambda index: (self.power_w[index], -index)) if own else 0
 
     def _stays(self, holding: Holding) -> bool:
         return holding.moved and self.now_ms < holding.since_ms + self._stay_ms
@@ -288,7 +298,20 @@ class _Round:
                 pool.holder[index] = holding.gun
                 if holding.excess_since_ms is not None:
                     pool.excess |= 1 << index
+        pool.rank = self._ranks()
         return pool
+
+    def _ranks(self) -> dict[int, list[int]]:
+        """Gun -> place of each module by hours and wear; nothing when hours alone tell."""
+        hours = [offer.hours for offer in self.offers]
+        if len(set(hours)) == len(hours) or not any(offer.wear for offer in self.offers):
+            return {}
+        ranks: dict[int, list[int]] = {}
+        for gun in self.asking:
+            wear = [(offer.hours, offer.wear.get(gun.gun, 0), index) for index, offer in enumerate(self.offers)]
+            places = {index: place for place, (_, _, index) in enumerate(sorted(wear))}
+            ranks[gun.gun] = [places[index] for index in range(len(wear))]
+        return ranks
 
     # --- the next assignment --------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 Thread: any (pure). Lock: none. Units: whole watts; sets of modules are bit masks over the indices of `Pool`.
 
 The aim, in this sequence: the power served, gun by gun in the given order; fewest modules; fewest moves; then modules
-that the gun has, free ones with the fewest hours, those still busy, those that another gun gives up. When all modules
-are alike, counting is enough; otherwise compare.py looks at every way.
+that the gun has, free ones with the fewest hours, those still busy, those that another gun gives up (Pool.cost says
+which of them). When all modules are alike, counting is enough; otherwise compare.py looks at every way.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, bu
             continue
         open_before = claim.floor_open
         claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.target_w // module_w)))
-        reserve_w = min(claim.target_w, claim.floor * module_w) - claim.reserve_w
+        most_w = claim.floor * module_w if grant.most_kw is None else round(grant.most_kw * 1000)
+        reserve_w = min(claim.target_w, most_w) - claim.reserve_w
         if claim.floor > before and reserve_w <= budget_w and Promises(claims).kept_without(0):
             claim.reserve_w += reserve_w
             budget_w -= reserve_w
@@ -94,21 +95,27 @@ def _by_counting(claims: Sequence[Claim], pool: Pool, budget_w: int) -> list[Por
 
 
 def _pick(claims: Sequence[Claim], counts: Sequence[int], pool: Pool) -> list[int]:
-    """So many modules for each: first everybody's own, then what is left over."""
-    chosen = [
-        claim.locked | _cheapest(claim, count - claim.locked.bit_count(), held_by(pool, claim.gun) & claim.reach, pool)
+    """So many modules for each: its own as far as they go, then free ones, then those that others give up."""
+    held = {claim.gun: held_by(pool, claim.gun) & claim.reach for claim in claims}
+    keeps = {
+        claim.gun: min(count - claim.locked.bit_count(), held[claim.gun].bit_count())
         for claim, count in zip(claims, counts, strict=True)
-    ]
+    }
+    comes: dict[int, int] = {}
     used = 0
-    for mask in chosen:
-        used |= mask
-    for place, (claim, count) in enumerate(zip(claims, counts, strict=True)):
-        missing = count - chosen[place].bit_count()
-        if missing > 0:
-            more = _cheapest(claim, missing, claim.reach & ~used, pool)
-            chosen[place] |= more
-            used |= more
-    return chosen
+    for claim, count in zip(claims, counts, strict=True):
+        gun = claim.gun
+        comes[gun] = 0
+        for _ in range(count - claim.locked.bit_count() - keeps[gun]):
+            kept = sum([mask for other, mask in held.items() if mask.bit_count() <= keeps[other] or other == gun])
+            bit = _cheapest(claim, 1, claim.reach & ~(used | kept), pool)
+            comes[gun] |= bit
+            used |= bit
+            for other in held:
+                held[other] &= ~bit
+    return [
+        claim.locked | comes[claim.gun] | _cheapest(claim, keeps[claim.gun], held[claim.gun], pool) for claim in claims
+    ]
 
 
 def _cheapest(claim: Claim, count: int, choice: int, pool: Pool) -> int:

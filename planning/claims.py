@@ -6,13 +6,14 @@ modules are bit masks over the indices of `Pool`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 UNLIMITED_W = 10**12
 # Weights of one module in the cost of a choice; each outweighs all lighter ones together for up to 54 modules.
-_MOVE = 1 << 40
-_TAKEN = 1 << 30
+_MOVE = 1 << 50
+_TAKEN = 1 << 40
+_CARRYING = 1 << 30
 _BUSY = 1 << 20
 _EXCESS = 1 << 12
 
@@ -23,16 +24,24 @@ class Pool:
 
     power_w: list[int]
     holder: list[int]
-    busy: int = 0  # mask: free, but still in transit
+    busy: int = 0  # mask: between two guns, or on its way to its gun: carries no current
     excess: int = 0  # mask: held, but not needed since a while
+    #: gun -> place of each module by hours and, among equal hours, by the wear of its contactor to that gun
+    rank: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     def cost(self, gun: int, index: int) -> int:
-        """What it costs to have this module serve `gun`; lower is better."""
+        """What it costs to have this module serve `gun`; lower is better.
+
+        A gun keeps modules that carry current, then those with fewer hours. Of those that it gives up, another gun
+        gets one that carries none, then the one with the fewest hours: keeping costs the place once, taking it twice.
+        """
         bit = 1 << index
+        place = self.rank[gun][index] if self.rank else index
         if self.holder[index] == gun:
-            return index + (_EXCESS if self.excess & bit else 0)
-        taken = _TAKEN if self.holder[index] else 0
-        return _MOVE + taken + (_BUSY if self.busy & bit else 0) + index
+            return place + (_EXCESS if self.excess & bit else 0) + (_BUSY if self.busy & bit else 0)
+        if self.holder[index]:
+            return _MOVE + _TAKEN + (0 if self.busy & bit else _CARRYING) + 2 * place
+        return _MOVE + (_BUSY if self.busy & bit else 0) + place
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ the last run. It runs when an input changed or a timer of its own is due, never 
     g3e electrical limit, whole kW (none: -1)      g3c commanded limit kW (none: -1)
     g3b why the gun may get nothing ('' = it may)  g3f GunFact bits
     m4a available, whole kW (0: nothing new)       m4h operating hours  m4f Fact bits
-    x3.4 ContactState      site DC budget kW (none: -1)                 reset counts the resets by a person
+    x3.4 ContactState      w3.4 wear of that contactor                  site DC budget kW (none: -1)
+    rule Priority          reset counts the resets by a person
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Decision:
 class _GunMemory:
     session_since_ms: int | None = None
     waiting_since_ms: int | None = None
+    keeps_kw: float = 0.0  # what it had when the rule was changed, one module at most
     welded: bool = False
     locked: bool = False
 
@@ -95,9 +97,7 @@ class DecisionCore:
     def __init__(self, settings: Settings) -> None:
         general, safety = settings.general, settings.safety
         self._settings = settings
-        # facts move the sequence alone; the state of charge counts for one rule only
-        by_soc = settings.allocation.priority is Priority.LOWEST_SOC
-        self._not_for_allocation = "f" if by_soc else "fo"
+        self._rule = settings.allocation.priority
         self._guns = range(1, general.gun_count + 1)
         self._modules = range(1, general.module_count + 1)
         self._inputs: dict[str, Value] = {}
@@ -134,11 +134,13 @@ class DecisionCore:
             yield f"g{gun}f", 0
             for module in self._modules:
                 yield f"x{gun}.{module}", ContactState.OPEN.value
+                yield f"w{gun}.{module}", 0
         for module in self._modules:
             yield f"m{module}a", 0
             yield f"m{module}h", 0
             yield f"m{module}f", 0
         yield "site", -1.0
+        yield "rule", self._rule.name
         yield "reset", 0
 
     # --- inputs ---------------------------------------------------------------------------------------------------
@@ -148,10 +150,11 @@ class DecisionCore:
         if self._inputs[key] != value:
             self._inputs[key] = value
             self._changes.append(key)
-            # facts and contact states move the sequence, everything else the allocation
+            # contact states and facts move the sequence, what contactors wear waits for the next allocation, the state
+            # of charge counts for one rule only
             if key[0] == "x":
                 self._alone_possible = True
-            elif key[-1] not in self._not_for_allocation:
+            elif key[0] != "w" and key[-1] != "f" and (key[-1] != "o" or self._rule is Priority.LOWEST_SOC):
                 self._allocation_stale = True
 
     def due(self, now_ms: int) -> bool:
@@ -229,15 +232,25 @@ class DecisionCore:
         if self._allocation is not None and not self._allocation_stale and not (due_ms and now_ms >= due_ms):
             return self._allocation
         self._allocation_stale = False
+        self._take_rule()
         guns = [self._request(gun, now_ms) for gun in self._guns]
         offers = [self._offer(module) for module in self._modules]
-        rule = self._settings.allocation.priority
-        allocation = allocate(guns, offers, self._assignment, rule, self._limits(), now_ms)
+        allocation = allocate(guns, offers, self._assignment, self._rule, self._limits(), now_ms)
         self._assignment, self._allocation = allocation.assignment, allocation
         self._targets_kw = tuple(request.target_kw for request in guns)
         holders = {holding.module: holding.gun for holding in allocation.assignment.holdings}
         self._wants = tuple(holders.get(module, 0) for module in self._modules)
         return allocation
+
+    def _take_rule(self) -> None:
+        """A new rule: who is served now keeps one module, so that no car drops to zero for it."""
+        rule = Priority[str(self._inputs["rule"])]
+        if rule is self._rule:
+            return
+        self._rule = rule
+        for result in self._allocation.guns if self._allocation is not None else ():
+            most_kw = min(result.allocated_kw, self._settings.general.module_power_capacity_kw)
+            self._memory.guns[result.gun].keeps_kw = most_kw
 
     def _limits(self) -> AllocationLimits:
         chosen, general = self._settings.allocation, self._settings.general
@@ -280,6 +293,7 @@ class DecisionCore:
             session_since_ms=memory.session_since_ms or 0,
             waiting_since_ms=memory.waiting_since_ms,
             precharge_only=precharge,
+            keeps_kw=memory.keeps_kw,
             blocked_reason=self._blocked(gun),
         )
 
@@ -287,13 +301,15 @@ class DecisionCore:
         memory = self._memory.guns[gun]
         if not wanting:
             memory.session_since_ms = memory.waiting_since_ms = None
+            memory.keeps_kw = 0.0
             memory.locked = memory.locked or memory.welded
         else:
             memory.session_since_ms = now_ms if memory.session_since_ms is None else memory.session_since_ms
             if self._assignment.modules_of(gun):
                 memory.waiting_since_ms = None
-            elif memory.waiting_since_ms is None:
-                memory.waiting_since_ms = now_ms
+            else:
+                memory.keeps_kw = 0.0  # a fault took its last module: it waits like the others
+                memory.waiting_since_ms = now_ms if memory.waiting_since_ms is None else memory.waiting_since_ms
         return memory
 
     def _blocked(self, gun: int) -> ReasonCode | None:
@@ -317,6 +333,7 @@ class DecisionCore:
             available_kw=0 if stuck or module in self._memory.elsewhere else int(self.number(f"m{module}a")),
             hours=self.number(f"m{module}h"),
             guns_allowed=allowed,
+            wear={gun: wear for gun in self._guns if (wear := int(self.number(f"w{gun}.{module}")))},
             pinned_gun=seat.gun if welded else None,
             busy_until_ready=seat.stage not in (Stage.FREE, Stage.SERVE, Stage.WELDED),
         )
@@ -437,6 +454,7 @@ def _take(core: DecisionCore, record: str) -> int:
 _WORDS = {
     "s": frozenset(status.name for status in VehicleStatus),
     "b": frozenset({"", *(code.name for code in ReasonCode)}),
+    "e": frozenset(rule.name for rule in Priority),
 }
 
 

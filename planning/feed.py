@@ -18,6 +18,7 @@ from planning.reasons import ReasonCode
 from planning.settings import Settings, VoltageRange
 from planning.transition import Seat, Stage
 from planning.watch import Watch
+from planning.wear import WearBook
 
 #: A contactor that has not moved, or has not arrived yet.
 _APART = (ContactState.OPEN, ContactState.CLOSING)
@@ -33,9 +34,11 @@ class Feed:
         controls: Mapping[int, GunControl],
         pool: ModulePool,
         watch: Watch,
+        wear: WearBook,
         faults: FaultBook,
     ) -> None:
         self._settings, self._safety = settings, settings.safety
+        self._wear = wear
         self._core, self._controls, self._pool, self._watch = core, controls, pool, watch
         self._faults = faults
         self._module_count = settings.general.module_count
@@ -74,7 +77,16 @@ class Feed:
             if not before or before[index] is not new:
                 gun, module = index // self._module_count + 1, index % self._module_count + 1
                 self._core.put(f"x{gun}.{module}", new.value)
+                if before:
+                    self._wear.contact(gun, module, before[index], new)
+                    self._core.put(f"w{gun}.{module}", self._wear.weight(gun, module))
         self._contact_states = list(states)
+
+    def worn(self) -> None:
+        """Hand over what the contactors have worn so far: what was kept over a restart."""
+        for gun in self._controls:
+            for module in range(1, self._module_count + 1):
+                self._core.put(f"w{gun}.{module}", self._wear.weight(gun, module))
 
     def knows(self, states: Sequence[ContactState]) -> bool:
         """These contact states have been handed over already."""
@@ -180,7 +192,7 @@ class Feed:
         # a bus that is only being charged says nothing about what a module can give
         serving_v = self._controls[gun].drive.conducting_v if seat.stage is Stage.SERVE else None
         self._core.put(f"m{module}a", self._pool.available_kw(status, serving_v))
-        self._core.put(f"m{module}h", int(self._pool.hours[module - 1]))
+        self._core.put(f"m{module}h", int(self._wear.hours(module)))
         self._core.put(f"m{module}f", bits)
 
     def told_dead_at_s(self, module: int) -> float | None:

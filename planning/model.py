@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from planning.settings import Priority
+
 
 class Crosspoint(NamedTuple):
     """The contactor that joins the output of `module` to the bus bar of `gun`. Both count from 1."""
@@ -282,9 +284,10 @@ class StationReport:
 
 
 class StationCommands(Protocol):
-    """What may be commanded over MQTT or the page. Each lowers what config.ini allows, never raises it. Any thread."""
+    """What may be commanded over MQTT or the page. Limits lower what config.ini allows, never raise it. Any thread."""
 
     def set_site_limit(self, limit_kw: float) -> None: ...
     def set_max_power(self, gun: int, limit_kw: float) -> None: ...
     def set_module_enabled(self, module: int, enabled: bool) -> None: ...
+    def set_priority(self, rule: Priority) -> None: ...
     def reset(self) -> None: ...

@@ -1,6 +1,6 @@
-"""Job: which modules may be planned with, and how many whole kW each can give: faults, pauses, hours, derating.
+"""Job: which modules may be planned with, and how many whole kW each can give: faults, pauses, derating.
 
-Thread: control (or any one at a time). Lock: none. Units: kW, V, A, h, s (monotonic).
+Thread: control (or any one at a time). Lock: none. Units: kW, V, A, s (monotonic).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _USABLE = (ModuleState.OFF, ModuleState.ON)
 
 
 class ModulePool:
-    """Keeps what the readings alone do not say: pauses, resets seen, commands, hours."""
+    """Keeps what the readings alone do not say: pauses, resets seen, commands."""
 
     def __init__(
         self, module_count: int, capacity_kw: float, module_a: float, trust: ModuleTrust, faults: FaultBook
@@ -41,21 +41,11 @@ class ModulePool:
         self._trust = trust
         self._faults = faults
         self._enabled = [True] * module_count
-        self._hours = [0.0] * module_count
         self._resets = [0] * module_count
         self._states: list[ModuleState | None] = [None] * module_count
         self._requalify: set[int] = set()
         self._paused_until_s: dict[int, float] = {}
         self._planned_kw = [0] * module_count
-        self._looked_at_s: float | None = None
-
-    @property
-    def hours(self) -> tuple[float, ...]:
-        return tuple(self._hours)
-
-    def set_hours(self, hours: Sequence[float]) -> None:
-        """Take over the operating hours that were kept."""
-        self._hours = list(hours)
 
     def set_enabled(self, module: int, enabled: bool) -> None:
         self._enabled[module - 1] = enabled
@@ -70,13 +60,9 @@ class ModulePool:
         self._faults.raise_fault(FaultCode.MODULE_NO_START, f"m{module}", now_s)
 
     def look(self, modules: Sequence[ModuleStatus], now_s: float) -> None:
-        """Take new readings: hours, resets, faults."""
+        """Take new readings: resets, faults."""
         self._trust.look(modules, now_s)
-        elapsed_h = 0.0 if self._looked_at_s is None else (now_s - self._looked_at_s) / 3600.0
-        self._looked_at_s = now_s
         for index, status in enumerate(modules):
-            if status.on:
-                self._hours[index] += elapsed_h
             if status.resets > self._resets[index]:
                 self._resets[index] = status.resets
                 self._requalify.add(status.module)

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import NoReturn
 
 from planning.model import ValueKind, VehicleStatus
+from planning.settings import Priority
 
 #: Longest payload that is looked at, in bytes; a longer one is refused before anything is parsed.
 MAX_PAYLOAD_BYTES = 1024
@@ -230,6 +231,17 @@ def vehicle_status(value: Value) -> VehicleStatus:
         if status is not None:
             return status
     raise RefusedError(Reason.FORMAT, f"unknown status; known are {', '.join(STATUS_WORDS)}")
+
+
+_PRIORITIES: Mapping[str, Priority] = {simple_name(rule.value): rule for rule in Priority}
+
+
+def priority(value: Value) -> Priority:
+    """The allocation rule of this name. Raises RefusedError(FORMAT) for an unknown one."""
+    rule = _PRIORITIES.get(simple_name(value.strip(_BLANKS))) if isinstance(value, str) else None
+    if rule is None:
+        raise RefusedError(Reason.FORMAT, f"unknown rule; known are {', '.join(known.value for known in Priority)}")
+    return rule
 
 
 @dataclass(frozen=True, slots=True)

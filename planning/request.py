@@ -5,8 +5,8 @@ Thread: any (frozen). Lock: none. Units: in each name; times are whole monotonic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from planning.reasons import Reason, ReasonCode
@@ -39,6 +39,8 @@ class GunRequest:
     waiting_since_ms: int | None = None
     #: target voltage told while the demand is 0: exactly one module, asked for after everybody else
     precharge_only: bool = False
+    #: it had this much when the rule was changed: never less than one module for it, while this session lasts
+    keeps_kw: float = 0.0
     #: a code of reasons.BLOCKED: the gun gets nothing and its modules are free at once
     blocked_reason: ReasonCode | None = None
 
@@ -57,6 +59,8 @@ class ModuleOffer:
     guns_allowed: frozenset[int]  # guns whose crosspoint with this module is in service
     pinned_gun: int | None = None  # welded or possibly closed there: this gun or nobody
     busy_until_ready: bool = False  # just released or still in transit: taken last among the free ones
+    #: gun -> wear of the contactor to it; decides among modules of equal hours. A gun that is missing has none.
+    wear: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

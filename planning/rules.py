@@ -35,6 +35,7 @@ class Grant:
 
     gun: int
     modules: int
+    most_kw: float | None = None  # of the site budget; None: all that these modules can give
 
 
 Order = Callable[[Sequence[GunRequest], Standing, AllocationLimits], tuple[GunRequest, ...]]
@@ -119,6 +120,12 @@ def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[
         return ()
     by_session = sorted(guns, key=lambda gun: (gun.session_since_ms, gun.gun))
     return tuple(Grant(gun.gun, count) for gun in by_session for count in range(1, limits.min_modules_per_gun + 1))
+
+
+def kept(guns: Sequence[GunRequest]) -> tuple[Grant, ...]:
+    """Whatever the rule: guns that were served when it was changed keep one module, longest session first."""
+    keeping = sorted((gun.session_since_ms, gun.gun, gun.keeps_kw) for gun in guns if gun.keeps_kw > 0)
+    return tuple(Grant(gun, 1, most_kw) for _, gun, most_kw in keeping)
 
 
 def equally(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:

@@ -9,7 +9,7 @@ from gun import Gun
 from message_processor import MessageProcessor
 from planning.model import GunValues
 from planning.payload import Rejection
-from planning.settings import Devices, Mqtt
+from planning.settings import Devices, Mqtt, Priority
 
 DEVICES = Devices({"D1": (1, 2), "D2": (3, 4), "D3": (5, 6)})
 
@@ -49,6 +49,9 @@ class RecordedCommands:
 
     def set_module_enabled(self, module: int, enabled: bool) -> None:
         self.calls.append(("enabled", module, enabled))
+
+    def set_priority(self, rule: Priority) -> None:
+        self.calls.append(("priority", rule))
 
     def reset(self) -> None:
         self.calls.append(("reset",))

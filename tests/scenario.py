@@ -13,6 +13,7 @@ from pathlib import Path
 
 from planning.model import GunReport, StationReport
 from planning.reports import OutMessage
+from planning.settings import Priority
 from simulator import faults
 from simulator.contacts import GUNS
 from simulator.gun_bus import FixedBattery
@@ -163,6 +164,8 @@ class Scenario:
             demand.set_site_limit(float(words[1]))
         elif words[0] == "max_power":
             demand.set_max_power(int(words[1]), float(words[2]))
+        elif words[0] == "priority":
+            demand.set_priority(Priority(words[1]))
         elif words[0] == "module":
             demand.set_module_enabled(int(words[1]), words[2] == "true")
         else:

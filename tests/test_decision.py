@@ -329,3 +329,57 @@ def test_a_gun_that_may_have_nothing_is_not_precharged_either(tmp_path: Path, li
     allowed = run.step(g1s=waiting, g1p=1, g2s=waiting, g2p=1, g1c=0.0 if limited == "command" else -1.0)
     assert allowed.allocation.guns[0].modules == ()
     assert len(allowed.allocation.guns[1].modules) == 1
+
+
+# --- a new rule while guns charge -----------------------------------------------------------------------------------
+
+
+def asks(demand_kw: float) -> dict[str, Value]:
+    return {"d": float(demand_kw), "s": VehicleStatus.CHARGING.name}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    demands_kw=st.lists(st.sampled_from((0, 20, 75, 100, 160, 240, 300)), min_size=6, max_size=6),
+    site_kw=st.sampled_from((-1.0, -1.0, 60.0, 150.0, 237.5)),
+    weak=st.sets(st.integers(1, 9), max_size=4),
+    rules=st.lists(st.sampled_from(Priority), min_size=1, max_size=4),
+)
+def test_no_gun_drops_to_zero_for_a_new_rule(
+    config: Settings, demands_kw: list[int], site_kw: float, weak: set[int], rules: list[Priority]
+) -> None:
+    run = Run(config)
+    run.core.put("site", site_kw)
+    for module in weak:
+        run.core.put(f"m{module}a", 9 + module)
+    for gun, demand_kw in enumerate(demands_kw, 1):
+        for key, value in asks(demand_kw).items():
+            run.core.put(f"g{gun}{key}", value)
+    before = run.step().allocation
+    for rule in rules:
+        after = run.step(1000, rule=rule.name).allocation
+        for had, has in zip(before.guns, after.guns, strict=True):
+            if had.allocated_kw > 0:
+                assert has.allocated_kw > 0 and set(had.modules) & set(has.modules), f"gun {had.gun} under {rule.value}"
+        assert run.step(10).allocation == after, "settled"
+        before = run.step(40_000).allocation
+        for had, has in zip(after.guns, before.guns, strict=True):
+            assert (has.allocated_kw > 0) >= (had.allocated_kw > 0), f"gun {had.gun} later under {rule.value}"
+    assert [decision.line() for decision in replay(config, run.records)] == run.lines
+
+
+def test_what_a_gun_keeps_over_a_new_rule_ends_with_its_session(config: Settings) -> None:
+    run = Run(config)
+    run.core.put("rule", Priority.FAIR_SHARE.name)
+    run.step()
+    for gun in range(1, 7):
+        for key, value in asks(240).items():
+            run.core.put(f"g{gun}{key}", value)
+    counts = [len(gun.modules) for gun in run.step().allocation.guns]
+    assert counts == [2, 2, 2, 1, 1, 1]
+    counts = [len(gun.modules) for gun in run.step(rule=Priority.HIGHEST_DEMAND.name).allocation.guns]
+    assert counts == [4, 1, 1, 1, 1, 1]
+    run.step(g6d=0.0)
+    run.step(40_000)
+    counts = [len(gun.modules) for gun in run.step(g6d=240.0).allocation.guns]
+    assert counts == [5, 1, 1, 1, 1, 0], "a new session stands in line like everybody"

@@ -13,7 +13,7 @@ from message_bench import Bench
 
 from planning.model import ValueKind, VehicleStatus
 from planning.payload import Reason, Rejection
-from planning.settings import Mqtt
+from planning.settings import Mqtt, Priority
 
 
 @pytest.fixture
@@ -172,6 +172,8 @@ TRUSTED = Mqtt(tls=True, username="station")
         ("station/site_limit", "150", ("site_limit", 150.0)),
         ("station/site_limit", '{"value": 0}', ("site_limit", 0.0)),
         ("6/max_power", "80.5", ("max_power", 6, 80.5)),
+        ("station/priority", "fair_share", ("priority", Priority.FAIR_SHARE)),
+        ("station/priority", ' "First Come" ', ("priority", Priority.FIRST_COME)),
         ("module/9/enabled", "false", ("enabled", 9, False)),
         ("module/1/enabled", '{"value": true}', ("enabled", 1, True)),
         ("station/reset", "true", ("reset",)),
@@ -193,6 +195,8 @@ def test_commands(topic: str, payload: str, call: tuple[object, ...]) -> None:
         ("0/max_power", "80", "TOPIC"),
         ("01/max_power", "80", "TOPIC"),
         ("1/max_power", "1001", "RANGE"),
+        ("station/priority", "fairest_share", "FORMAT"),
+        ("station/priority", "1", "FORMAT"),
         ("module/10/enabled", "true", "TOPIC"),
         ("module/1/enabled", "1", "FORMAT"),
         ("module/1/enabled", '"true"', "FORMAT"),

@@ -84,16 +84,6 @@ def test_a_command_takes_it_out_and_back() -> None:
     assert pool.usable(OFF)
 
 
-def test_hours_count_only_while_on() -> None:
-    pool, _ = make()
-    pool.set_hours([100.0])
-    pool.look([ON], 0.0)
-    pool.look([ON], 1800.0)
-    pool.look([OFF], 3600.0)
-    pool.look([OFF], 7200.0)
-    assert pool.hours[0] == pytest.approx(100.5)
-
-
 @pytest.mark.parametrize(
     ("available_a", "bus_v", "kw"),
     [(133.0, None, 40), (133.0, 400.0, 40), (133.0, 200.0, 27), (50.0, 400.0, 20), (99.3, 400.0, 40), (None, 200.0, 27)]

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from invariants import Invariants
 
 from planning.model import Crosspoint
+from planning.settings import Priority
 from simulator import faults
 from simulator.contacts import CONTACTS, GUNS, MODULES
 from simulator.gun_bus import FixedBattery
@@ -171,9 +172,10 @@ class StationMachine(RuleBasedStateMachine):
 
     # --- people ---------------------------------------------------------------------------------------------------
 
-    @rule(what=st.sampled_from(("site", "site", "gun", "module", "reset")),
+    @rule(what=st.sampled_from(("site", "site", "gun", "module", "reset", "rule")),
+          chosen=st.sampled_from(Priority),
           kw=st.sampled_from((0.0, 40.0, 120.0, 400.0)), gun=BUSY_GUN, module=BUSY_MODULE)  # fmt: skip
-    def command(self, what: str, kw: float, gun: int, module: int) -> None:
+    def command(self, what: str, chosen: Priority, kw: float, gun: int, module: int) -> None:
         demand = self.station.core.demand
         if what == "site":
             demand.set_site_limit(kw)
@@ -181,6 +183,8 @@ class StationMachine(RuleBasedStateMachine):
             demand.set_max_power(gun, kw)
         elif what == "module":
             demand.set_module_enabled(module, kw > 50.0)
+        elif what == "rule":
+            demand.set_priority(chosen)
         else:
             demand.reset()
         self.run(3.0)
