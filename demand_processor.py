@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from gun import Gun
@@ -20,6 +20,7 @@ from planning.decision import Decision, DecisionCore
 from planning.drive import DriveLimits
 from planning.faults import FaultBook, FaultCode
 from planning.feed import Feed
+from planning.foresight import Outlook, look_ahead
 from planning.gun_control import GunControl
 from planning.heartbeat_gate import Check, GateView, HeartbeatGate
 from planning.model import (
@@ -182,6 +183,8 @@ class DemandProcessor:
         self._failed = False  # the door was opened because something of ours is broken
         self._health = Health()
         self._kept: Mapping[str, object] = self._make_kept()
+        self._present: Decision | None = None  # the last decision, for others
+        self._outlook: Outlook | None = None
         for gun in guns.values():
             gun.subscribe(self.on_gun_changed)
 
@@ -281,6 +284,17 @@ class DemandProcessor:
     def health(self) -> Health:
         with self._lock:
             return self._health
+
+    def foresee(self) -> Outlook | None:
+        """What the present allocation leads to; None before the first. Any thread but control: it takes its time."""
+        with self._lock:
+            present, outlook = self._present, self._outlook
+        if present is None or (outlook is not None and outlook.answer is present.allocation):
+            return outlook
+        outlook = look_ahead(present.question, present.allocation)
+        with self._lock:
+            self._outlook = outlook
+        return outlook
 
     def kept(self) -> Mapping[str, object]:
         """What is to survive a restart: the commanded site limit, and what modules and contactors wore. Any thread."""
@@ -667,7 +681,7 @@ class DemandProcessor:
         health = self._make_health(now_s, modules, report)
         kept = self._make_kept()
         with self._lock:
-            self._health, self._kept = health, kept
+            self._health, self._kept, self._present = health, kept, self._decision
 
     def _end_moments(self, now_s: float) -> None:
         for (code, where), ends_s in list(self._moments.items()):
@@ -679,9 +693,11 @@ class DemandProcessor:
         self, now_s: float, modules: Sequence[ModuleStatus], news: Sequence[FaultReport]
     ) -> StationReport:
         guns: tuple[GunReport, ...] = ()
+        etas_s = self._etas_s(now_s)
         if self._decision is not None:
             results = self._decision.allocation.guns
             guns = tuple(self._report_gun(result, now_s, modules) for result in results)
+            guns = tuple(replace(gun, eta_next_module_s=etas_s[gun.gun]) if gun.gun in etas_s else gun for gun in guns)
         return StationReport(
             state=self._station_state(),
             guns=guns,
@@ -691,6 +707,14 @@ class DemandProcessor:
             faults=self.faults.active,
             news=tuple(news),
         )
+
+    def _etas_s(self, now_s: float) -> Mapping[int, float]:
+        """Gun -> seconds until it gets one more module, as far as somebody has looked ahead."""
+        with self._lock:
+            outlook = self._outlook
+        if outlook is None or self._decision is None or outlook.answer is not self._decision.allocation:
+            return {}
+        return {gun: max(1.0, at_ms / 1000.0 - now_s) for gun, at_ms in outlook.next_module_at_ms.items()}
 
     def _report_gun(self, result: GunResult, now_s: float, modules: Sequence[ModuleStatus]) -> GunReport:
         """An idle gun's report stays the same object until something is said or decided about it."""

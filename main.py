@@ -297,6 +297,20 @@ class Station:
             "contactors_closed": health.contactors_closed,
             "idle_s": round(health.idle_s, 1),
             "step_age_s": round(max(0.0, self._clock.now_s() - health.stepped_at_s), 3),
+            **self._outlook(),
+        }
+
+    def _outlook(self) -> dict[str, Any]:
+        """The rule in force, when guns that lack modules get one more, and what the loss of a module would cost."""
+        outlook = self.core.demand.foresee()
+        if outlook is None:
+            return {}
+        now_s = self._clock.now_s()
+        etas = outlook.next_module_at_ms.items()
+        return {
+            "priority": outlook.question.rule.value,
+            "eta_next_module_s": {gun: round(max(0.0, at_ms / 1000.0 - now_s)) for gun, at_ms in etas},
+            "loss_kw_without_module": outlook.losses_kw,
         }
 
     def _tell(self, report: StationReport) -> None:

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from planning.allocation import allocate
 from planning.faults import FaultCode
+from planning.foresight import Question
 from planning.model import ContactState, VehicleStatus
 from planning.reasons import ReasonCode
 from planning.request import Allocation, AllocationLimits, Assignment, GunRequest, ModuleOffer, TargetBound
@@ -59,6 +59,7 @@ class Decision:
     events: tuple[SequenceEvent, ...]
     #: gun -> its seats (module, stage), in the order of the modules; a gun without seats is missing
     by_gun: Mapping[int, tuple[tuple[int, Stage], ...]]
+    question: Question  # that the allocation answers
 
     def line(self) -> str:
         """Canonical text: equal decisions give equal bytes."""
@@ -106,6 +107,7 @@ class DecisionCore:
         self._memory = _Memory({gun: _GunMemory() for gun in self._guns})
         self._due_ms: int | None = None
         self._allocation: Allocation | None = None
+        self._question: Question | None = None
         self._targets_kw: tuple[float, ...] = ()
         self._wants: tuple[int, ...] = ()
         self._crosspoints = [(gun, module) for gun in self._guns for module in self._modules]
@@ -193,6 +195,7 @@ class DecisionCore:
         return record, self._decision(now_ms, allocation, events)
 
     def _decision(self, now_ms: int, allocation: Allocation, events: list[SequenceEvent]) -> Decision:
+        assert self._question is not None
         seats = self.sequencer.seats
         by_gun: dict[int, tuple[tuple[int, Stage], ...]] = {}
         for seat in seats:
@@ -207,6 +210,7 @@ class DecisionCore:
             coils=self._coils(),
             events=tuple(events),
             by_gun=by_gun,
+            question=self._question,
         )
 
     def _record(self, now_ms: int) -> str:
@@ -235,7 +239,8 @@ class DecisionCore:
         self._take_rule()
         guns = [self._request(gun, now_ms) for gun in self._guns]
         offers = [self._offer(module) for module in self._modules]
-        allocation = allocate(guns, offers, self._assignment, self._rule, self._limits(), now_ms)
+        self._question = Question(guns, offers, self._assignment, self._rule, self._limits(), now_ms)
+        allocation = self._question.answer()
         self._assignment, self._allocation = allocation.assignment, allocation
         self._targets_kw = tuple(request.target_kw for request in guns)
         holders = {holding.module: holding.gun for holding in allocation.assignment.holdings}

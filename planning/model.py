@@ -268,6 +268,7 @@ class GunReport:
     modules: tuple[int, ...]
     reason: str  # a code and a sentence, such as "SHARED 2 modules short: held by guns 1 and 4"
     soc_pct: float | None = None
+    eta_next_module_s: float | None = None  # until it gets one more module; None: it lacks none, or nobody can know
 
 
 @dataclass(frozen=True, slots=True)

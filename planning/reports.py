@@ -121,7 +121,7 @@ class Reports:
 
     def _allocation(self, wall_s: float, gun: GunReport) -> OutMessage:
         device, device_gun_id = self._device_of.get(gun.gun, (None, None))
-        content = {
+        content: dict[str, object] = {
             "ts": _stamp(wall_s),
             "valid_s": VALID_S,
             "device": device,
@@ -134,6 +134,8 @@ class Reports:
             "reason": gun.reason,
             "soc_pct": _rounded(gun.soc_pct),
         }
+        if gun.eta_next_module_s is not None:
+            content["eta_next_module_s"] = round(gun.eta_next_module_s)
         return OutMessage(f"{self._root}/{gun.gun}/allocation/central", _json(content), retain=True)
 
     def _station_step(self, now_s: float, wall_s: float, report: StationReport, messages: list[OutMessage]) -> float:

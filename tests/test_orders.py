@@ -17,14 +17,15 @@ from planning.decision import Decision
 from planning.drive import Drive, DriveInput, Phase
 from planning.faults import FaultBook, FaultCode
 from planning.feed import Feed
+from planning.foresight import Question
 from planning.gun_control import GunControl
 from planning.model import OFF_ORDER, GunSnapshot, GunValues, ModuleOrder, ModuleState, ModuleStatus, VehicleStatus
 from planning.module_pool import ModulePool
 from planning.module_trust import ModuleTrust
 from planning.orders import FAST_READS, Orders
 from planning.reasons import BLOCKED, PRECHARGE, Reason, ReasonCode
-from planning.request import Allocation, Assignment, GunResult
-from planning.settings import Safety
+from planning.request import Allocation, AllocationLimits, Assignment, GunResult
+from planning.settings import Priority, Safety
 from planning.transition import Stage
 from simulator.virtual import settings_at
 
@@ -98,8 +99,9 @@ class Bench:
         results = tuple(GunResult(gun, (), 0.0, self.share_kw, 0, 0, self.reason) for gun in self.controls)
         targets_kw = tuple(70.0 + gun for gun in self.controls)
         return Decision(
-            0, Allocation(Assignment(), results, None), targets_kw, tuple(self.wants), tuple(self.seats), 0, (), by_gun
-        )
+            0, Allocation(Assignment(), results, None), targets_kw, tuple(self.wants), tuple(self.seats), 0, (), by_gun,
+            Question((), (), Assignment(), Priority.HIGHEST_DEMAND, AllocationLimits(), 0),
+        )  # fmt: skip
 
     def step(self) -> list[ModuleOrder]:
         return list(self.orders.step(NOW, self.decision(), READINGS))
