@@ -51,7 +51,7 @@ def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, bu
         if grant.modules <= before or (not left and grant.modules > claim.locked.bit_count()):
             continue
         open_before = claim.floor_open
-        claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.target_w // module_w)))
+        claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.want_w(claim.target_w) // module_w)))
         most_w = claim.floor * module_w if grant.most_kw is None else round(grant.most_kw * 1000)
         reserve_w = min(claim.target_w, most_w) - claim.reserve_w
         if claim.floor > before and reserve_w <= budget_w and Promises(claims).kept_without(0):

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 UNLIMITED_W = 10**12
+#: The margin of a need that falls is at least this share of the step: cars' demands are noisy by some 5 %.
+NOISE_SHARE = 0.055
 # Weights of one module in the cost of a choice; each outweighs all lighter ones together for up to 54 modules.
 _MOVE = 1 << 50
 _TAKEN = 1 << 40
@@ -65,9 +67,11 @@ class Claim:
         target_w = min(self.target_w, share_w)
         if target_w <= 0:
             return 0
-        if self.kept_w < target_w or self.kept_but_one_w >= target_w + self.margin_w:
+        # a demand that wanders by 5 % around 200 kW wanders further than the margin that is right at 40 kW
+        margin_w = max(self.margin_w, int(self.kept_but_one_w * NOISE_SHARE)) if self.margin_w else 0
+        if self.kept_w < target_w or self.kept_but_one_w >= target_w + margin_w:
             return target_w
-        return min(target_w + self.margin_w, self.kept_w)
+        return min(target_w + margin_w, self.kept_w)
 
     @property
     def floor_open(self) -> int:

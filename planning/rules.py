@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from planning.claims import NOISE_SHARE
 from planning.request import AllocationLimits, GunRequest
 from planning.settings import Priority
 
@@ -137,9 +138,14 @@ def equally(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant
         Grant(gun.gun, count)
         for count in range(1, limits.max_modules_per_gun + 1)
         for gun in guns
-        if not gun.precharge_only and (count - 1) * limits.module_capacity_kw < gun.target_kw
+        if not gun.precharge_only and (count - 1) * limits.module_capacity_kw < _most_kw(gun, limits)
     ]
     return (*minimum_each(guns, limits), *rounds, *(Grant(gun.gun, 1) for gun in guns if gun.precharge_only))
+
+
+def _most_kw(gun: GunRequest, limits: AllocationLimits) -> float:
+    """No need is above this: a gun that has modules keeps them by the margin (Claim.want_w says whether)."""
+    return gun.target_kw * (1.0 + NOISE_SHARE) + limits.step_margin_kw
 
 
 RULES: Mapping[Priority, Rule] = {

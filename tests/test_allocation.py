@@ -70,9 +70,13 @@ def test_a_gun_that_waits_for_nothing_is_ranked_by_demand_alone() -> None:
 def test_need_falls_only_by_the_step_margin() -> None:
     station = Station(release_delay_ms=0)
     assert station.counts(six(g1=81)) == {1: 3}
-    assert station.counts(six(g1=77)) == {1: 3}
-    assert station.counts(six(g1=76)) == {1: 2}
+    assert station.counts(six(g1=76)) == {1: 3}
+    assert station.counts(six(g1=75.5)) == {1: 2}
     assert station.counts(six(g1=80)) == {1: 2}
+    station = Station(release_delay_ms=0, step_margin_kw=6)
+    assert station.counts(six(g1=81)) == {1: 3}
+    assert station.counts(six(g1=74.1)) == {1: 3}
+    assert station.counts(six(g1=74)) == {1: 2}
 
 
 def test_a_lower_limit_releases_without_margin() -> None:
@@ -115,6 +119,25 @@ def test_free_modules_go_first_then_busy_ones_then_those_of_others() -> None:
     assert station.step(six(g1=80)).of(1).modules == (1, 2), "free before busy"
     assert station.step(six(g1=120)).of(1).modules == (1, 2, 3), "busy before what gun 2 gives up"
     assert station.step(six(g1=160)).of(1).modules == (1, 2, 3, 4)
+
+
+def test_of_what_a_gun_gives_up_another_gets_what_carries_no_current_then_the_fewest_hours() -> None:
+    """Gun 2 takes two of three, and the one with the most hours stays."""
+    modules = [offer(1, hours=50.0), offer(2, hours=10.0), offer(3, hours=30.0)]
+    station = Station(modules, move_dwell_ms=0)
+    assert station.counts(six(g1=120)) == {1: 3}
+    assert station.step(six(g1=40, g2=40)).of(2).modules == (2,)
+    station = Station([modules[0], modules[1], replace(modules[2], busy_until_ready=True)], move_dwell_ms=0)
+    assert station.counts(six(g1=120)) == {1: 3}
+    result = station.step(six(g1=40, g2=40))
+    assert result.of(2).modules == (3,), "on its way to gun 1: nobody misses its current"
+    assert 2 in result.of(1).modules, "and gun 1 keeps the one with the fewest hours"
+
+
+def test_among_equal_hours_the_contactor_that_is_worn_least_closes() -> None:
+    modules = [offer(m, hours=7.0, wear=wear) for m, wear in ((1, {2: 900}), (2, {2: 500}), (3, {1: 999, 2: 40}))]
+    assert Station(modules).step(six(g2=40)).of(2).modules == (3,)
+    assert Station(modules).step(six(g1=40)).of(1).modules == (1,)
 
 
 def test_moved_module_stays_for_the_dwell() -> None:
@@ -166,15 +189,17 @@ def test_fall_to_40_kw_releases_exactly_five() -> None:
     assert station.moves == 6 + 5
 
 
-@pytest.mark.parametrize("others", [{}, {"g2": 240, "g3": 60}])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("others", [{}, {"g2": 240, "g3": 60}, {"g2": 240, "g3": 240, "g4": 240}])
 @pytest.mark.parametrize("step_kw", [40, 80, 120, 160, 200, 240])
-def test_noise_of_5_percent_around_a_step_moves_nothing(step_kw: int, others: dict[str, float]) -> None:
-    """Above 80 kW that is more than step_margin: release_delay bridges it while nobody waits, else a wider margin."""
-    station, noise = Station(step_margin_kw=0.05 * step_kw if others else 4), random.Random(step_kw)
+def test_noise_of_5_percent_around_a_step_moves_nothing(
+    step_kw: int, others: dict[str, float], rule: Priority
+) -> None:
+    station, noise = Station(rule=rule), random.Random(step_kw)
     station.step(six(g1=step_kw * 1.05, **others))
     after_start = station.moves
-    for second in range(200):
-        factor = 1.05 if second % 5 == 4 else noise.uniform(0.951, 1.05)
+    for second in range(400):
+        factor = 0.95 if second % 50 < 10 else noise.uniform(0.95, 1.05)
         station.step(six(g1=step_kw * factor, **others))
     assert station.moves == after_start
 
