@@ -49,13 +49,13 @@ def allocate(
     not in RULES.
     """
     result = _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
-    if RULES[rule].equal_budget and limits.site_budget_kw is not None:
-        # Unlike modules and equal shares of a budget bound each other; who got what may open a better way: settled now.
-        for _ in guns:
-            settled = _Round(guns, modules, result.assignment, limits, now_ms).decide(RULES[rule])
-            if settled == result:
-                break
-            result = settled
+    # What a gun just got decides by which margin it keeps it, and with unlike modules or a site budget that may open a
+    # better way for another: settled now, not in the next round. But what a gun keeps over a new rule is what it had.
+    for _ in guns:
+        if result.assignment == current or any(gun.keeps_kw > 0 for gun in guns):
+            break
+        current = result.assignment
+        result = _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
     return result
 
 
@@ -86,6 +86,8 @@ class _Round:
         self.budget_w = UNLIMITED_W if limits.site_budget_kw is None else _watts(limits.site_budget_kw)
         #: gun -> the most that it may have: its target, or its equal share of the site budget
         self.targets_w = {gun.gun: _target_w(gun) for gun in self.guns}
+        self._given: Mapping[int, int] | None = None
+        self.wanted_w = dict(self.targets_w)  # whatever the site's budget
 
     def decide(self, rule: Rule) -> Allocation:
         order = rule.order(self.asking, self._standing(self.held, self.current.order), self.limits)
@@ -127,7 +129,7 @@ class _Round:
         used_w: dict[int, int] = {}  # of guns that cannot use their share, for want of modules
         for _ in range(len(order) + 1):
             level_w = self._level_w(order, used_w)
-            self.targets_w |= {gun.gun: min(_target_w(gun), level_w) for gun in order}
+            self.targets_w |= {gun.gun: min(self.wanted_w[gun.gun], level_w) for gun in order}
             claims, portions = self._distribute(order, grants, UNLIMITED_W)
             got_w = self._got_w(portions)
             before, used_w = used_w, {gun: w for gun, w in got_w.items() if w < self.targets_w[gun]}
@@ -144,7 +146,7 @@ class _Round:
 
         `used_w`: what a gun can use, where that is less than it wants.
         """
-        wanted_w = sorted(min(_target_w(gun), used_w.get(gun.gun, UNLIMITED_W)) for gun in order)
+        wanted_w = sorted(min(self.wanted_w[gun.gun], used_w.get(gun.gun, UNLIMITED_W)) for gun in order)
         left_w = self.budget_w
         for count, want_w in zip(range(len(wanted_w), 0, -1), wanted_w, strict=True):
             if want_w > left_w // count:
@@ -180,7 +182,7 @@ class _Round:
         """True when it has less than it asks for. Under a site limit everybody contends for the budget."""
         if self.limits.site_budget_kw is not None:
             return True
-        return self._power_w(held[gun.gun]) < _target_w(gun)
+        return self._power_w(held[gun.gun]) < self.wanted_w[gun.gun]
 
     def _power_w(self, holdings: Iterable[Holding]) -> int:
         return sum([self.power_w[self.index[holding.module]] for holding in holdings])
@@ -233,7 +235,7 @@ class _Round:
         mask = sum([1 << index for index, to_gun in turns.items() if to_gun == gun.gun])
         kept_bit = self._kept_bit(gun, turns)
         mask |= kept_bit
-        limited = gun.limit_reason is not TargetBound.DEMAND or target_w < _target_w(gun)
+        limited = gun.limit_reason is not TargetBound.DEMAND or target_w < self.wanted_w[gun.gun]
         power_w = self.power_w[kept_bit.bit_length() - 1] if kept_bit else 0
         staying = [holding for holding in self.held[gun.gun] if self._stays(holding)]
         for holding in sorted(staying, key=lambda held: (held.since_ms, held.module)):
@@ -370,7 +372,7 @@ class _Round:
         limited_site = self.limits.site_budget_kw is not None
         if portion is None:
             return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, why_nothing(gun))
-        may_w = min(_target_w(gun), portion.share_w)
+        may_w = min(self.wanted_w[gun.gun], portion.share_w)
         gets_w = min(may_w, sum([self.power_w[index] for index in indices(portion.modules)]))
         missing = -(-(may_w - gets_w) // self.module_w)
         return GunResult(
@@ -383,13 +385,20 @@ class _Round:
             reason=self._why_short(gun, missing, gets_w, held) if missing else why_so_much(gun, may_w / 1000, needed),
         )
 
+    def _masks(self, held: dict[int, list[Holding]]) -> Mapping[int, int]:
+        """Gun -> the modules that it gets, as a mask."""
+        if self._given is None:
+            self._given = {n: sum([1 << self.index[holding.module] for holding in mine]) for n, mine in held.items()}
+        return self._given
+
     def _why_short(self, gun: GunRequest, missing: int, gets_w: int, held: dict[int, list[Holding]]) -> Reason:
         most = self._max_modules(gun)
         if len(held[gun.gun]) >= most:
             return reasons.module_limit(gets_w / 1000, most)
-        reachable = {offer.module for index, offer in enumerate(self.offers) if self.reach[gun.gun] >> index & 1}
-        holdings = [holding for mine in held.values() for holding in mine]
-        return why_short(gun, missing, holdings, reachable, [offer.module for offer in self.offers])
+        reach = self.reach[gun.gun]
+        holders = {n for n, mine in self._masks(held).items() if mine & reach}
+        unreachable = [offer.module for index, offer in enumerate(self.offers) if not reach >> index & 1]
+        return why_short(missing, sorted(holders - {gun.gun}), sorted(unreachable), len(self.offers))
 
 
 def _by_module(holding: Holding) -> int:

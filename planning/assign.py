@@ -44,6 +44,7 @@ def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, bu
     reachable = 0
     for claim in claims:
         reachable |= claim.reach
+    same_reach = all(claim.reach == reachable for claim in claims)  # then counting tells whether promises can be kept
     left = reachable.bit_count()  # once nothing is left, only what is locked anyway can still be promised
     for grant in grants:
         claim = by_gun[grant.gun]
@@ -54,10 +55,12 @@ def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, bu
         claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.want_w(claim.target_w) // module_w)))
         most_w = claim.floor * module_w if grant.most_kw is None else round(grant.most_kw * 1000)
         reserve_w = min(claim.target_w, most_w) - claim.reserve_w
-        if claim.floor > before and reserve_w <= budget_w and Promises(claims).kept_without(0):
+        more = claim.floor_open - open_before
+        possible = claim.floor > before and reserve_w <= budget_w and more <= left
+        if possible and (same_reach or Promises(claims).kept_without(0)):
             claim.reserve_w += reserve_w
             budget_w -= reserve_w
-            left -= claim.floor_open - open_before
+            left -= more
         else:
             claim.floor = before
 
@@ -105,8 +108,10 @@ def _pick(claims: Sequence[Claim], counts: Sequence[int], pool: Pool) -> list[in
     used = 0
     for claim, count in zip(claims, counts, strict=True):
         gun = claim.gun
-        comes[gun] = 0
-        for _ in range(count - claim.locked.bit_count() - keeps[gun]):
+        missing = count - claim.locked.bit_count() - keeps[gun]
+        comes[gun] = _cheapest(claim, missing, claim.reach & ~used & ~sum(held.values()), pool)
+        used |= comes[gun]
+        for _ in range(missing - comes[gun].bit_count()):
             kept = sum([mask for other, mask in held.items() if mask.bit_count() <= keeps[other] or other == gun])
             bit = _cheapest(claim, 1, claim.reach & ~(used | kept), pool)
             comes[gun] |= bit

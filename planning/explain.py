@@ -5,12 +5,11 @@ Thread: any (pure). Lock: none. Units: kW.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 
 from planning import reasons
 from planning.reasons import Reason
-from planning.request import GunRequest, Holding, TargetBound
+from planning.request import GunRequest, TargetBound
 
 
 def why_nothing(gun: GunRequest) -> Reason:
@@ -29,17 +28,17 @@ def why_so_much(gun: GunRequest, may_kw: float, modules: int) -> Reason:
     return _bound(gun, gun.target_kw, modules)
 
 
-def why_short(
-    gun: GunRequest, missing: int, holdings: Iterable[Holding], reachable: AbstractSet[int], usable: Sequence[int]
-) -> Reason:
-    """For a gun that lacks modules: others hold them, no contactor leads to them, or there are no more."""
-    holders = {holding.gun for holding in holdings if holding.module in reachable} - {gun.gun}
+def why_short(missing: int, holders: Sequence[int], unreachable: Sequence[int], usable: int) -> Reason:
+    """For a gun that lacks modules: others hold them, no contactor leads to them, or there are no more.
+
+    `holders`: other guns with a module that this one could use; `unreachable`: modules that no contactor joins to it;
+    `usable`: how many modules the station has at all.
+    """
     if holders:
-        return reasons.shared(missing, sorted(holders))
-    unreachable = sorted(set(usable) - reachable)
+        return reasons.shared(missing, holders)
     if unreachable:
         return reasons.no_crosspoint(missing, unreachable)
-    return reasons.no_modules(missing, len(usable))
+    return reasons.no_modules(missing, usable)
 
 
 def _bound(gun: GunRequest, target_kw: float, modules: int) -> Reason:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import highspy
@@ -86,7 +87,7 @@ class Program:
             useful[gun] = steps
             for level, step in enumerate(steps, 1):
                 reached[level].append(step)
-            for lower, higher in zip(steps, steps[1:], strict=False):
+            for lower, higher in pairwise(steps):
                 self._highs.addConstr(higher - lower <= 0)
             if steps:
                 self._highs.addConstr(self._highs.qsum(steps) - self._count[gun] <= 0)
