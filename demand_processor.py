@@ -61,6 +61,8 @@ STEP_S = 0.05
 FOLLOW_UP_S = 0.005
 #: Of a gun that says more statuses than this between two steps the newest count.
 STATUSES_KEPT = 8
+#: Steps that others ask for take at most a third of the time, whatever a flood of changes brings.
+REST_SHARE = 2.0
 #: Two steps are never closer than this.
 LEAST_PAUSE_S = 0.002
 #: The ages of the guns and the report are looked at this often.
@@ -192,7 +194,7 @@ class DemandProcessor:
 
     def start(self, clock: Clock, on_failure: Callable[[str, BaseException], None]) -> Worker:
         """Start the control thread. Main thread, once."""
-        self._worker = Worker("control", self.step, clock, on_failure)
+        self._worker = Worker("control", self.step, clock, on_failure, REST_SHARE)
         self._worker.start()
         return self._worker
 

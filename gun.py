@@ -63,17 +63,17 @@ class Gun:
 
         A target_voltage of 0 means that the car asks for none, and is kept as None. Any thread.
         """
-        changed: dict[str, Any] = {FIELDS[kind]: None if kind is ValueKind.TARGET_VOLTAGE and value == 0 else value}
+        field, said = FIELDS[kind], None if kind is ValueKind.TARGET_VOLTAGE and value == 0 else value
         with self._lock:
             self._heard_at_s = now_s
             if kind is ValueKind.BUS_VOLTAGE:
                 self._bus_voltage_at_s = now_s
-            if value is VehicleStatus.NO_CAR and self._values.status is not VehicleStatus.NO_CAR:
-                changed |= OF_THE_CAR  # the next car shall not get what this one asked for
-            values = replace(self._values, **changed)
-            if values == self._values:
+            if getattr(self._values, field) == said:
                 return False
-            self._values = values
+            changed: dict[str, Any] = {field: said}
+            if said is VehicleStatus.NO_CAR:
+                changed |= OF_THE_CAR  # the next car shall not get what this one asked for
+            self._values = replace(self._values, **changed)
             snapshot, observers = self._copy(), self._observers
         self._tell(snapshot, observers)
         return True

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 10_000
 MAX_WAITING_RECORDS = 8_000
 MAX_BATCH = 500
+#: Lines that follow each other are written together: a write for each would wake this thread for each.
+GATHER_S = 0.02
 MAX_MESSAGE_LENGTH = 8_000
 TELL_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
@@ -366,9 +368,11 @@ class LogSystem:
         self._faults.close()
 
     def _take(self, turn: _Turn) -> None:
-        """All that waits, up to a batch; waits up to 1 s for the first."""
+        """All that waits, up to a batch; waits up to 1 s for the first, and then a moment for those that follow it."""
         try:
             self._sort_in(self._queue.get(timeout=1.0), turn)
+            if not turn.waiting:
+                self._stopping.wait(GATHER_S)
             for _ in range(MAX_BATCH - 1):
                 self._sort_in(self._queue.get_nowait(), turn)
         except queue.Empty:

@@ -42,6 +42,7 @@ OnMessage = Callable[[bytes, bytes, bool], None]
 
 CONNECT_TIMEOUT_S = 5.0  # TCP and TLS
 ANSWER_TIMEOUT_S = 5.0  # CONNACK and SUBACK; paho itself would wait for one keepalive and longer
+LISTEN_AFTER_S = 1.0  # without a message; see _Link.listen
 SILENT_KEEPALIVES = 3  # a live broker answers each ping, so this long without a byte means that paho is stuck
 TICK_S = 0.5
 WARN_EVERY_S = 60.0
@@ -260,6 +261,15 @@ class _Link:
     def ready(self) -> bool:
         return self.subscribed and self.closed is None
 
+    def listen(self, now_s: float) -> None:
+        """Hear of each packet while no message comes; messages are a sign of life by themselves.
+
+        paho writes a line for each packet that somebody wants to hear of: a sixth of its time in a flood.
+        """
+        quiet = now_s - self._heard_at_s > LISTEN_AFTER_S
+        if not self.subscribed or quiet != (self._client.on_log is not None):
+            self._client.on_log = self._heard if quiet or not self.subscribed else None
+
     def fault(self, now_s: float) -> str | None:
         """Why this connection is of no use any more; None while it is."""
         if self.refusal is not None:
@@ -374,6 +384,7 @@ class _Link:
     def _message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         if self._retired:
             return
+        self._heard_at_s = self._clock.now_s()
         try:
             self._on_message(_raw_topic(message), bytes(message.payload), bool(message.retain))
         except Exception:
@@ -512,6 +523,7 @@ class MqttHandler:
                 return self._reconnect.retry_at_s - now_s
             self._open()
             return 0.0
+        self._link.listen(now_s)
         fault = self._link.fault(now_s)
         if fault is not None:
             self._lose(self._link, fault, now_s)

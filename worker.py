@@ -63,7 +63,9 @@ class Worker:
         step: Callable[[float], float],
         clock: Clock,
         on_failure: Callable[[str, BaseException], None] | None = None,
+        rest_share: float = 0.0,
     ) -> None:
+        """`rest_share`: woken again and again, it leaves the others so many times its own step before the next one."""
         self.name = name
         self.failure: BaseException | None = None
         #: Monotonic time at which the last step ended; the supervisor's sign of life.
@@ -71,8 +73,9 @@ class Worker:
         self._step = step
         self._clock = clock
         self._on_failure = on_failure
+        self._rest_share = rest_share
         self._wake = threading.Event()
-        self._stopping = False
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -86,7 +89,7 @@ class Worker:
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Ask the thread to end after its present step and wait for it; False when it did not. Any other thread."""
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
@@ -98,16 +101,26 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while not self._stopping:
-                delay_s = self._step(self._clock.now_s())
+            while not self._stop.is_set():
+                begun_s = self._clock.now_s()
+                delay_s = self._step(begun_s)
                 self.last_step_s = self._clock.now_s()
-                self._clock.wait(self._wake, delay_s)
-                self._wake.clear()
+                self._wait(delay_s, self.last_step_s + self._rest_share * (self.last_step_s - begun_s))
         except BaseException as error:  # the thread ends either way; nobody may miss why
             self.failure = error
             log.exception("Thread %s ended: %s: %s", self.name, type(error).__name__, error)
             if self._on_failure is not None:
                 self._on_failure(self.name, error)
+
+    def _wait(self, delay_s: float, rested_at_s: float) -> None:
+        """Until the next step is due or wanted."""
+        woken = self._clock.wait(self._wake, delay_s)
+        if woken and self._rest_share:
+            # One interpreter lock serves all threads: a step for each message of a flood would keep paho from reading.
+            rest_s = min(rested_at_s - self._clock.now_s(), delay_s)
+            if rest_s > 0.0:
+                self._clock.wait(self._stop, rest_s)
+        self._wake.clear()
 
 #: wall minus monotonic time may wander by this much since the start (an NTP slew is 500 ppm at most)
 MOVED_S = 1.0
