@@ -48,11 +48,14 @@ def allocate(
     pinned. Numbers of guns and modules are unique; their sequence does not matter. Raises KeyError for a rule that is
     not in RULES.
     """
-    result = _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
+    turn = _Round(guns, modules, current, limits, now_ms)
+    result = turn.decide(RULES[rule])
     # What a gun just got decides by which margin it keeps it, and with unlike modules or a site budget that may open a
     # better way for another: settled now, not in the next round. But what a gun keeps over a new rule is what it had.
+    if turn.alike or any(gun.keeps_kw > 0 for gun in guns):
+        return result
     for _ in guns:
-        if result.assignment == current or any(gun.keeps_kw > 0 for gun in guns):
+        if result.assignment == current:
             break
         current = result.assignment
         result = _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
@@ -153,6 +156,12 @@ class _Round:
                 return left_w // count
             left_w -= want_w
         return UNLIMITED_W
+
+    @property
+    def alike(self) -> bool:
+        """True when one module is as good as another for everybody, and no budget binds the guns to each other."""
+        one_power = len(set(self.power_w)) <= 1
+        return one_power and len(set(self.reach.values())) <= 1 and self.limits.site_budget_kw is None
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
