@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SITE := $(shell $(PYTHON) -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("RPi") else "")' 2>/dev/null)
 LOCK_FLAGS := --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --quiet
 
-.PHONY: run test soak mutants bench docs lock clean
+.PHONY: run test soak sweep mutants bench docs lock clean
 
 run: $(VENV)/.sim
 	$(BIN)/python main.py --simulate $(ARGS)
@@ -18,6 +18,10 @@ test: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --maxschedchunk 1 -m soak -vv -rP --durations=0
+
+# Every request of six guns with every set of failed modules, for every rule: 27 million allocations, hours of both cores.
+sweep: $(VENV)/.dev
+	$(BIN)/python -m tests.allocation_sweep
 
 # Changes the code of the interlock, the switching sequence and the limits, one small change at a time, and counts what
 # no test notices. `mutmut show NAME` in the same place shows a change.
