@@ -32,6 +32,8 @@ from planning.settings import Priority
 
 #: What a module can draw while it only precharges: 2 A at 1000 V. Counted against the site budget.
 PRECHARGE_W = 2_000
+#: A reason names so many guns; of the others it says how many.
+NAMED = 10
 
 
 def allocate(
@@ -90,6 +92,7 @@ class _Round:
         #: gun -> the most that it may have: its target, or its equal share of the site budget
         self.targets_w = {gun.gun: _target_w(gun) for gun in self.guns}
         self._given: Mapping[int, int] | None = None
+        self._in_the_way: dict[int, tuple[list[int], list[int]]] = {}
         self.wanted_w = dict(self.targets_w)  # whatever the site's budget
 
     def decide(self, rule: Rule) -> Allocation:
@@ -168,10 +171,16 @@ class _Round:
     def _reach(self) -> dict[int, int]:
         """The modules that each gun may have, as a mask."""
         reach = {gun.gun: 0 for gun in self.guns}
+        alike: dict[frozenset[int], int] = {}  # most modules may go to the same guns
         for index, offer in enumerate(self.offers):
-            for gun in offer.guns_allowed if offer.pinned_gun is None else offer.guns_allowed & {offer.pinned_gun}:
+            if offer.pinned_gun is None:
+                alike[offer.guns_allowed] = alike.get(offer.guns_allowed, 0) | 1 << index
+            elif offer.pinned_gun in offer.guns_allowed and offer.pinned_gun in reach:
+                reach[offer.pinned_gun] |= 1 << index
+        for allowed, mask in alike.items():
+            for gun in allowed:
                 if gun in reach:
-                    reach[gun] |= 1 << index
+                    reach[gun] |= mask
         return reach
 
     def _usable_holdings(self) -> dict[int, list[Holding]]:
@@ -307,6 +316,8 @@ class _Round:
             for holding in holdings:
                 index = self.index[holding.module]
                 pool.holder[index] = holding.gun
+                pool.held[holding.gun] = pool.held.get(holding.gun, 0) | 1 << index
+                pool.taken |= 1 << index
                 if holding.excess_since_ms is not None:
                     pool.excess |= 1 << index
         pool.rank = self._ranks()
@@ -405,9 +416,18 @@ class _Round:
         if len(held[gun.gun]) >= most:
             return reasons.module_limit(gets_w / 1000, most)
         reach = self.reach[gun.gun]
-        holders = {n for n, mine in self._masks(held).items() if mine & reach}
-        unreachable = [offer.module for index, offer in enumerate(self.offers) if not reach >> index & 1]
-        return why_short(missing, sorted(holders - {gun.gun}), sorted(unreachable), len(self.offers))
+        holders, unreachable = self._in_the_way_of(reach, held)
+        others = len(holders) - bool(self._masks(held).get(gun.gun, 0) & reach)
+        named = [holder for holder in holders[: NAMED + 1] if holder != gun.gun][:NAMED]
+        return why_short(missing, named, others, unreachable, len(self.offers))
+
+    def _in_the_way_of(self, reach: int, held: dict[int, list[Holding]]) -> tuple[list[int], list[int]]:
+        """Guns that hold a module within `reach`, and the modules beyond it."""
+        if reach not in self._in_the_way:
+            holders = sorted(gun for gun, mine in self._masks(held).items() if mine & reach)
+            beyond = sorted(offer.module for index, offer in enumerate(self.offers) if not reach >> index & 1)
+            self._in_the_way[reach] = holders, beyond
+        return self._in_the_way[reach]
 
 
 def _by_module(holding: Holding) -> int:

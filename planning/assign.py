@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planning.claims import Budget, Claim, Pool, Portion, Promises, bits, held_by, power_of
+from planning.claims import Budget, Claim, Pool, Portion, Promises, bits, power_of
 from planning.compare import by_comparing
 from planning.rules import Grant
 
@@ -99,38 +99,37 @@ def _by_counting(claims: Sequence[Claim], pool: Pool, budget_w: int) -> list[Por
 
 def _pick(claims: Sequence[Claim], counts: Sequence[int], pool: Pool) -> list[int]:
     """So many modules for each: its own as far as they go, then free ones, then those that others give up."""
-    held = {claim.gun: held_by(pool, claim.gun) & claim.reach for claim in claims}
-    keeps = {
-        claim.gun: min(count - claim.locked.bit_count(), held[claim.gun].bit_count())
-        for claim, count in zip(claims, counts, strict=True)
-    }
-    comes: dict[int, int] = {}
+    held: dict[int, int] = {}
+    keeps: dict[int, int] = {}
+    held_by_all = to_give = 0
+    for claim, count in zip(claims, counts, strict=True):
+        mine = pool.held.get(claim.gun, 0) & claim.reach
+        held[claim.gun] = mine
+        keeps[claim.gun] = min(count - claim.locked.bit_count(), mine.bit_count())
+        held_by_all |= mine
+        if mine.bit_count() > keeps[claim.gun]:
+            to_give |= mine  # a gun gives up no more than it has above what it keeps
+    comes: list[int] = []
     used = 0
     for claim, count in zip(claims, counts, strict=True):
-        gun = claim.gun
-        missing = count - claim.locked.bit_count() - keeps[gun]
-        comes[gun] = _cheapest(claim, missing, claim.reach & ~used & ~sum(held.values()), pool)
-        used |= comes[gun]
-        for _ in range(missing - comes[gun].bit_count()):
-            kept = sum([mask for other, mask in held.items() if mask.bit_count() <= keeps[other] or other == gun])
-            bit = _cheapest(claim, 1, claim.reach & ~(used | kept), pool)
-            comes[gun] |= bit
-            used |= bit
-            for other in held:
-                held[other] &= ~bit
+        missing = count - claim.locked.bit_count() - keeps[claim.gun]
+        come = pool.cheapest(claim.gun, missing, claim.reach & ~used & ~held_by_all) if missing > 0 else 0
+        for _ in range(missing - come.bit_count()):
+            bit = pool.cheapest(claim.gun, 1, claim.reach & to_give)
+            if not bit:
+                break
+            come |= bit
+            giver = pool.holder[bit.bit_length() - 1]
+            held[giver] ^= bit
+            to_give ^= bit
+            if held[giver].bit_count() <= keeps[giver]:
+                to_give &= ~held[giver]
+        used |= come
+        comes.append(come)
     return [
-        claim.locked | comes[claim.gun] | _cheapest(claim, keeps[claim.gun], held[claim.gun], pool) for claim in claims
+        claim.locked | come | pool.cheapest(claim.gun, keeps[claim.gun], held[claim.gun])
+        for claim, come in zip(claims, comes, strict=True)
     ]
-
-
-def _cheapest(claim: Claim, count: int, choice: int, pool: Pool) -> int:
-    """The `count` modules of the mask `choice` that cost this gun least (all of them when there are fewer)."""
-    if count <= 0:
-        return 0
-    if choice.bit_count() <= count:
-        return choice
-    by_cost = sorted(bits(choice), key=lambda bit: pool.cost(claim.gun, bit.bit_length() - 1))
-    return sum(by_cost[:count])
 
 
 # --- unlike modules -----------------------------------------------------------------------------------------------
@@ -143,7 +142,7 @@ def _as_held(claims: Sequence[Claim], pool: Pool, budget_w: int) -> list[Portion
     for claim in claims:
         share_w = budget.share_w(claim)
         want_w = claim.want_w(share_w)
-        kept = claim.locked | (held_by(pool, claim.gun) & claim.reach & ~pool.excess)
+        kept = claim.locked | (pool.held.get(claim.gun, 0) & claim.reach & ~pool.excess)
         kept_w = power_of(kept, pool)
         if kept_w < want_w or kept.bit_count() > claim.max_modules or kept.bit_count() < claim.floor:
             return None

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 UNLIMITED_W = 10**12
 #: The margin of a need that falls is at least this share of the step: cars' demands are noisy by some 5 %.
 NOISE_SHARE = 0.055
+#: Bits of a mask that are looked at together.
+PIECE = 64
 # Weights of one module in the cost of a choice; each outweighs all lighter ones together for up to 54 modules.
 _MOVE = 1 << 50
 _TAKEN = 1 << 40
@@ -26,6 +29,8 @@ class Pool:
 
     power_w: list[int]
     holder: list[int]
+    held: dict[int, int] = field(default_factory=dict)  # the same by gun: mask
+    taken: int = 0  # mask: held by any gun
     busy: int = 0  # mask: between two guns, or on its way to its gun: carries no current
     excess: int = 0  # mask: held, but not needed since a while
     #: gun -> place of each module by hours and, among equal hours, by the wear of its contactor to that gun
@@ -44,6 +49,34 @@ class Pool:
         if self.holder[index]:
             return _MOVE + _TAKEN + (0 if self.busy & bit else _CARRYING) + 2 * place
         return _MOVE + (_BUSY if self.busy & bit else 0) + place
+
+    def cheapest(self, gun: int, count: int, choice: int) -> int:
+        """The `count` modules of the mask `choice` that cost this gun least (all of them when there are fewer)."""
+        if count <= 0 or choice.bit_count() <= count:
+            return choice if count > 0 else 0
+        chosen = 0
+        for kind in self._kinds(gun, choice):
+            missing = count - chosen.bit_count()
+            chosen |= kind if kind.bit_count() <= missing else self._first(gun, missing, kind)
+        return chosen
+
+    def _kinds(self, gun: int, choice: int) -> Iterator[int]:
+        """`choice` in parts, the cheapest first, as `cost` ranks them; within a part the place decides."""
+        mine = choice & self.held.get(gun, 0)
+        if mine:
+            calm = mine & ~self.busy
+            yield from (calm & ~self.excess, calm & self.excess)
+            yield from (mine & self.busy & ~self.excess, mine & self.busy & self.excess)
+        taken = choice & self.taken & ~mine
+        free = choice & ~mine & ~taken
+        yield from (free & ~self.busy, free & self.busy)
+        yield from (taken & self.busy, taken & ~self.busy)
+
+    def _first(self, gun: int, count: int, kind: int) -> int:
+        if self.rank:
+            rank = self.rank[gun]
+            return sum(sorted(bits(kind), key=lambda bit: rank[bit.bit_length() - 1])[:count])
+        return sum(islice(bits(kind), count))
 
 
 @dataclass(slots=True)
@@ -133,6 +166,15 @@ class Promises:
 
 
 def bits(mask: int) -> Iterator[int]:
+    """Its single bits, ascending. Long masks are taken apart piece by piece: all of it for each bit would cost n^2."""
+    while mask >> PIECE:
+        base = (mask & -mask).bit_length() - 1
+        piece = mask >> base & ((1 << PIECE) - 1)
+        mask ^= piece << base
+        while piece:
+            bit = piece & -piece
+            yield bit << base
+            piece ^= bit
     while mask:
         bit = mask & -mask
         yield bit
@@ -154,7 +196,3 @@ def indices(mask: int) -> list[int]:
 
 def power_of(mask: int, pool: Pool) -> int:
     return sum(pool.power_w[bit.bit_length() - 1] for bit in bits(mask))
-
-
-def held_by(pool: Pool, gun: int) -> int:
-    return sum([1 << index for index, holder in enumerate(pool.holder) if holder == gun])

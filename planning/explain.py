@@ -28,14 +28,14 @@ def why_so_much(gun: GunRequest, may_kw: float, modules: int) -> Reason:
     return _bound(gun, gun.target_kw, modules)
 
 
-def why_short(missing: int, holders: Sequence[int], unreachable: Sequence[int], usable: int) -> Reason:
+def why_short(missing: int, named: Sequence[int], holders: int, unreachable: Sequence[int], usable: int) -> Reason:
     """For a gun that lacks modules: others hold them, no contactor leads to them, or there are no more.
 
-    `holders`: other guns with a module that this one could use; `unreachable`: modules that no contactor joins to it;
-    `usable`: how many modules the station has at all.
+    `holders`: how many other guns have a module that this one could use, `named` the first of them; `unreachable`:
+    modules that no contactor joins to it; `usable`: how many modules the station has at all.
     """
-    if holders:
-        return reasons.shared(missing, holders)
+    if named:
+        return reasons.shared(missing, named, holders - len(named))
     if unreachable:
         return reasons.no_crosspoint(missing, unreachable)
     return reasons.no_modules(missing, usable)

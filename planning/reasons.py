@@ -101,9 +101,10 @@ def site_limit(share_kw: float, asked_kw: float) -> Reason:
     return Reason(ReasonCode.SITE_LIMIT, f"{share_kw:g} of {asked_kw:g} kW: the site limit leaves no more")
 
 
-def shared(missing: int, holders: Sequence[int]) -> Reason:
-    """`holders`: the guns that hold modules which this gun could use, ascending."""
-    return Reason(ReasonCode.SHARED, f"{_modules(missing)} short: held by {_guns(holders)}")
+def shared(missing: int, holders: Sequence[int], more: int = 0) -> Reason:
+    """`holders`: the guns that hold modules which this gun could use, ascending; `more` of them are not named."""
+    rest = f" and {more} more" if more else ""
+    return Reason(ReasonCode.SHARED, f"{_modules(missing)} short: held by {_guns(holders)}{rest}")
 
 
 def module_limit(allocated_kw: float, max_modules: int) -> Reason:

@@ -5,11 +5,15 @@ Thread: the test's. Lock: none. Units: W.
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from planning.claims import UNLIMITED_W, Budget, Claim
+from planning import reasons
+from planning.claims import UNLIMITED_W, Budget, Claim, Pool, bits
 
 #: holds two modules of 40 kW for 75 kW, with a margin of 8 kW
 CLAIM = Claim(gun=1, target_w=75_000, margin_w=8_000, max_modules=9, reach=0b11, kept_w=80_000, kept_but_one_w=40_000)
@@ -65,3 +69,34 @@ def test_what_is_spent_is_the_least_of_target_share_and_modules(target_w: int, p
 
 def test_a_budget_that_is_overdrawn_gives_nothing() -> None:
     assert Budget(10, [replace(CLAIM, reserve_w=20)]).share_w(CLAIM) == 0
+
+
+# --- which modules cost least -------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32), modules=st.integers(1, 150), ranked=st.booleans())
+def test_the_cheapest_modules_are_those_with_the_least_cost(seed: int, modules: int, ranked: bool) -> None:
+    dice = random.Random(seed)
+    pool = Pool([40_000] * modules, [dice.choice((0, 0, 1, 2, 3)) for _ in range(modules)])
+    for index, holder in enumerate(pool.holder):
+        if holder:
+            pool.held[holder] = pool.held.get(holder, 0) | 1 << index
+            pool.taken |= 1 << index
+    pool.busy, pool.excess = dice.getrandbits(modules), dice.getrandbits(modules) & pool.taken
+    if ranked:
+        pool.rank = {gun: dice.sample(range(modules), modules) for gun in (1, 2, 3)}
+    choice, count = dice.getrandbits(modules), dice.randrange(modules + 1)
+    for gun in (1, 2, 3):
+        by_cost = sorted(bits(choice), key=lambda bit, gun=gun: pool.cost(gun, bit.bit_length() - 1))
+        assert pool.cheapest(gun, count, choice) == sum(by_cost[:count])
+
+
+@given(places=st.sets(st.integers(0, 400)))
+def test_a_mask_of_any_length_comes_apart_in_order(places: set[int]) -> None:
+    mask = sum(1 << place for place in places)
+    assert list(bits(mask)) == [1 << place for place in sorted(places)]
+
+
+def test_a_reason_names_some_of_many_guns() -> None:
+    assert str(reasons.shared(2, [1, 2])).endswith("2 modules short: held by guns 1 and 2")
+    assert str(reasons.shared(1, [1, 2, 3], 997)).endswith("1 module short: held by guns 1, 2 and 3 and 997 more")
