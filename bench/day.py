@@ -33,7 +33,7 @@ CARS, DAY_S, SEED = 300, 86_400.0, 1
 GUNS, MODULES, MODULE_KW, GUN_KW = 6, 9, 40, 240.0
 #: Cars that come in each hour of the day, in parts: an assumption, a quiet night, two peaks and a lively evening.
 HOURS = (1, 1, 1, 1, 1, 2, 4, 6, 7, 6, 5, 5, 6, 6, 5, 6, 7, 8, 8, 6, 4, 3, 2, 1)
-SOC_PCT, WANTED_KWH, MOST_SOC_PCT = (8.0, 55.0), (10.0, 35.0), 90.0
+SOC_PCT, WANTED_KWH, MOST_SOC_PCT = (10.0, 50.0), (10.0, 30.0), 80.0
 #: A car that asks for this much and gets less than a tenth of it stands without power.
 ASKS_KW, POWER_SHARE = 1.0, 0.1
 STEP_S = 1.0

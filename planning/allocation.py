@@ -52,15 +52,11 @@ def allocate(
     """
     turn = _Round(guns, modules, current, limits, now_ms)
     result = turn.decide(RULES[rule])
-    # What a gun just got decides by which margin it keeps it, and with unlike modules or a site budget that may open a
-    # better way for another: settled now, not in the next round. But what a gun keeps over a new rule is what it had.
-    if turn.alike or any(gun.keeps_kw > 0 for gun in guns):
-        return result
     for _ in guns:
-        if result.assignment == current:
+        if turn.settled(result, RULES[rule]):
             break
-        current = result.assignment
-        result = _Round(guns, modules, current, limits, now_ms).decide(RULES[rule])
+        turn = _Round(guns, modules, result.assignment, limits, now_ms)
+        result = turn.decide(RULES[rule])
     return result
 
 
@@ -160,11 +156,29 @@ class _Round:
             left_w -= want_w
         return UNLIMITED_W
 
-    @property
-    def alike(self) -> bool:
+    def settled(self, result: Allocation, rule: Rule) -> bool:
+        """True when `result`, asked again, would answer itself.
+
+        What a gun just got decides by which margin it keeps it, and with unlike modules that may open a better way for
+        another; equal shares of a budget depend on who can use them. Both are settled now, not in the next round. But
+        what a gun keeps over a new rule is what it had before.
+        """
+        if result.assignment == self.current or self._all_alike() or any(gun.keeps_kw > 0 for gun in self.guns):
+            return True
+        if rule.equal_budget and self.limits.site_budget_kw is not None:
+            return False
+        gets: dict[int, list[Holding]] = {gun.gun: [] for gun in self.guns}
+        for holding in result.assignment.holdings:
+            gets[holding.gun].append(holding)
+        return all(self._want_w(gun, self.held[gun.gun]) == self._want_w(gun, gets[gun.gun]) for gun in self.asking)
+
+    def _all_alike(self) -> bool:
         """True when one module is as good as another for everybody, and no budget binds the guns to each other."""
         one_power = len(set(self.power_w)) <= 1
         return one_power and len(set(self.reach.values())) <= 1 and self.limits.site_budget_kw is None
+
+    def _want_w(self, gun: GunRequest, holdings: Sequence[Holding]) -> int:
+        return self._claim(gun, 0, 0, holdings).want_w(UNLIMITED_W)
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
@@ -222,14 +236,10 @@ class _Round:
         free = (1 << len(self.offers)) - 1
         for mask in locked.values():
             free &= ~mask
-        return [self._claim(gun, locked[gun.gun], free) for gun in order]
+        return [self._claim(gun, locked[gun.gun], free, self.held[gun.gun]) for gun in order]
 
-    def _claim(self, gun: GunRequest, locked: int, free: int) -> Claim:
-        needed_w = [
-            self.power_w[self.index[holding.module]]
-            for holding in self.held[gun.gun]
-            if holding.excess_since_ms is None
-        ]
+    def _claim(self, gun: GunRequest, locked: int, free: int, holdings: Sequence[Holding]) -> Claim:
+        needed_w = [self.power_w[self.index[held.module]] for held in holdings if held.excess_since_ms is None]
         return Claim(
             gun=gun.gun,
             target_w=self.targets_w[gun.gun],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planning.claims import UNLIMITED_W, Budget, Claim, Pool, Portion, Promises, subsets
+from planning.claims import UNLIMITED_W, Budget, Claim, Pool, Portion, Promises, bits, subsets
 
 
 def by_comparing(claims: Sequence[Claim], pool: Pool, budget_w: int) -> list[Portion]:
@@ -45,6 +45,7 @@ class _Sets:
     def __init__(self, pool: Pool, claims: Sequence[Claim]) -> None:
         self.power_w = [0]
         self.weakest_w = [UNLIMITED_W]
+        self.rest_w = [-UNLIMITED_W]  # power without the weakest
         self.count = [0]
         self.in_sequence = [True]  # no module used up before its twin with fewer hours
         self.without_gap = [True]  # no twin left out between two that are used
@@ -65,6 +66,10 @@ class _Sets:
 
     def _add(self, power: int, twins: int, before: int) -> None:
         """Double the tables: every set known so far, with this module added."""
+        self.rest_w += [
+            total if power <= weakest else total + power - weakest
+            for total, weakest in zip(self.power_w, self.weakest_w, strict=True)
+        ]
         self.weakest_w += [weakest if weakest < power else power for weakest in self.weakest_w]
         self.power_w += [total + power for total in self.power_w]
         self.count += [count + 1 for count in self.count]
@@ -88,20 +93,19 @@ class _Options:
         self.floor = claim.floor_open
         self.promises = Promises(later)
         self._sets = sets
-        self._costs = [0]
-        for index in range(len(pool.power_w)):
-            cost = pool.cost(claim.gun, index)
-            self._costs += [total + cost for total in self._costs]
+        self._costs = [pool.cost(claim.gun, index) for index in range(len(pool.power_w))]
         #: True when a gun that gets too little simply takes all that is left
         self.takes_all = self.room >= claim.reach.bit_count() and not self.promises and not self.floor
-        self.candidates = self._candidates()
+        self._found: list[tuple[int, int, int]] | None = None
 
     def within(self, free: int) -> Sequence[tuple[int, int, int]]:
         """(power served, set, cost), most power first; some may need modules outside of `free`."""
         power_w = self._sets.power_w[free]
         if self.takes_all and power_w <= self.want_w:
-            return ((power_w, free, self._costs[free]),)
-        return self.candidates
+            return ((power_w, free, self._cost(free)),)
+        if self._found is None:  # often nobody asks: what is left for the last guns is less than they want
+            self._found = self._candidates()
+        return self._found
 
     def most_w(self, free: int) -> int:
         """No set within `free` can serve more than this."""
@@ -111,20 +115,22 @@ class _Options:
         """False when a twin with fewer hours is left out, or when a later gun could not get what it is promised."""
         return self._sets.in_sequence[used] and self.promises.kept_without(used)
 
+    def _cost(self, mask: int) -> int:
+        return sum([self._costs[bit.bit_length() - 1] for bit in bits(mask)])
+
     def _candidates(self) -> list[tuple[int, int, int]]:
-        power_w, weakest_w, count = self._sets.power_w, self._sets.weakest_w, self._sets.count
-        without_gap = self._sets.without_gap
-        want_w, floor, room, costs = self.want_w, self.floor, max(self.room, self.floor), self._costs
-        least_w = want_w if self.takes_all else 0
+        power_w, rest_w, count = self._sets.power_w, self._sets.rest_w, self._sets.count
+        without_gap, want_w, floor, room = self._sets.without_gap, self.want_w, self.floor, max(self.room, self.floor)
         # A set whose weakest module adds nothing is idle in part: only a promise can ask for it.
-        found = [
-            (-min(want_w, power_w[mask]), costs[mask], mask)
-            for mask in subsets(self.reach)
-            if power_w[mask] >= least_w
-            and without_gap[mask]
-            and floor <= count[mask] <= room
-            and (power_w[mask] - weakest_w[mask] < want_w or count[mask] == floor)
-        ]
+        if self.takes_all:
+            masks = [m for m in subsets(self.reach) if rest_w[m] < want_w <= power_w[m] and without_gap[m]]
+        else:
+            masks = [
+                m
+                for m in subsets(self.reach)
+                if (rest_w[m] < want_w or count[m] == floor) and floor <= count[m] <= room and without_gap[m]
+            ]
+        found = [(-min(want_w, power_w[mask]), self._cost(mask), mask) for mask in masks]
         found.sort()
         return [(-negative_w, mask, cost) for negative_w, cost, mask in found]
 

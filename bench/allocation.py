@@ -1,0 +1,160 @@
+"""Job: what one allocation costs: six guns and nine modules, thousands of them, and the same by an integer program.
+
+Thread: MainThread. Lock: none. Units: ms of the wall clock.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from bench.table import Table
+from planning.allocation import allocate
+from planning.request import NOTHING_HELD, AllocationLimits, GunRequest, ModuleOffer
+from planning.settings import Priority
+from tests.allocation_states import random_state
+from tests.integer_program import optimum
+
+STATES, COMPARED, ROUNDS = 4000, 300, 5
+SIZES, MODULES_PER_GUN = (10, 100, 1000, 10_000), 1.5
+GUNS, MODULES, MODULE_KW = 6, 9, 40
+EVERYBODY = frozenset(range(1, GUNS + 1))
+
+
+def quantiles_ms(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """p50, p99 and max."""
+    ordered = sorted(1000.0 * value for value in seconds)
+    p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.50, 0.99))
+    return p50, p99, ordered[-1]
+
+
+# --- six guns, nine modules -----------------------------------------------------------------------------------------
+
+
+def _equal(dice: random.Random) -> Iterator[ModuleOffer]:
+    failed = dice.sample(range(1, MODULES + 1), dice.randrange(3))
+    for module in range(1, MODULES + 1):
+        if module not in failed:
+            yield ModuleOffer(module, MODULE_KW, dice.randrange(5000), EVERYBODY)
+
+
+def _derated(dice: random.Random) -> Iterator[ModuleOffer]:
+    for offer in _equal(dice):
+        yield replace(offer, available_kw=dice.choice((MODULE_KW, MODULE_KW, 33, 27, dice.randrange(5, 40))))
+
+
+def _broken(dice: random.Random) -> Iterator[ModuleOffer]:
+    for offer in _derated(dice):
+        yield replace(offer, guns_allowed=frozenset(gun for gun in EVERYBODY if dice.random() < 0.85))
+
+
+def _days(offers: Callable[[random.Random], Iterator[ModuleOffer]], rule: Priority) -> list[float]:
+    """Seconds of each allocation of many short days: demands that wander, and what was held before."""
+    dice, limits, took_s = random.Random(1), AllocationLimits(), []
+    for _ in range(STATES // 20):
+        held, modules = NOTHING_HELD, list(offers(dice))
+        demands = [dice.choice((0.0, dice.uniform(10, 300))) for _ in EVERYBODY]
+        for tick in range(20):
+            demands = [demand * dice.gauss(1.0, 0.1) if dice.random() < 0.95 else 200.0 for demand in demands]
+            guns = [
+                GunRequest(gun, demand, min(demand, 240.0), soc_pct=demand / 4, session_since_ms=gun)
+                for gun, demand in enumerate(demands, 1)
+            ]
+            begun_s = time.perf_counter()
+            result = allocate(guns, modules, held, rule, limits, tick * 7000)
+            took_s.append(time.perf_counter() - begun_s)
+            held = result.assignment
+    return took_s
+
+
+def times() -> Table:
+    rows = []
+    for name, offers in (("equal modules", _equal), ("derated", _derated), ("derated, broken crosspoints", _broken)):
+        for rule in (Priority.HIGHEST_DEMAND, Priority.FAIR_SHARE):
+            p50, p99, longest = quantiles_ms(_days(offers, rule))
+            rows.append((name, rule.value, STATES, p50, p99, longest))
+    return Table(
+        "One allocation, 6 guns and 9 modules",
+        "Random days with history, default settings, up to two modules failed. Limits: p99 1 ms with equal modules, "
+        "20 ms with others.",
+        ("modules", "rule", "n", "p50 ms", "p99 ms", "max ms"),
+        rows,
+    )
+
+
+# --- beside an integer program --------------------------------------------------------------------------------------
+
+
+def beside_highs() -> Table:
+    rows = []
+    for rule in Priority:
+        ours_s, theirs_s = [], []
+        for seed in range(COMPARED // len(Priority)):
+            state = random_state(random.Random(seed), rule)
+            begun_s = time.perf_counter()
+            allocate(state.guns, state.modules, state.current, rule, state.limits, 0)
+            ours_s.append(time.perf_counter() - begun_s)
+            begun_s = time.perf_counter()
+            optimum(state.guns, state.modules, state.current, rule, state.limits, state.order(rule))
+            theirs_s.append(time.perf_counter() - begun_s)
+        ours_ms, theirs_ms = (1000.0 * statistics.median(each) for each in (ours_s, theirs_s))
+        rows.append((rule.value, len(ours_s), ours_ms, theirs_ms, theirs_ms / ours_ms))
+    return Table(
+        "The same decision by an integer program",
+        "Random states with history, derated modules, broken crosspoints and limits; the answers are equal "
+        "(`tests/test_optimum.py`). HiGHS through highspy, one thread, building the program included. Medians.",
+        ("rule", "n", "ours ms", "HiGHS ms", "times"),
+        rows,
+    )
+
+
+# --- larger stations ------------------------------------------------------------------------------------------------
+
+
+def growth() -> Table:
+    """The median of some rounds each, half of the guns with other wishes from round to round."""
+    rows = []
+    for rule in (Priority.HIGHEST_DEMAND, Priority.FAIR_SHARE):
+        medians_s = [_round_s(size, rule) for size in SIZES]
+        ratios = ["", *(f"{after / before:.1f}" for before, after in pairwise(medians_s))]
+        bounds = ["", *(f"{n_log_n(after) / n_log_n(before):.1f}" for before, after in pairwise(SIZES))]
+        for size, median_s, ratio, bound in zip(SIZES, medians_s, ratios, bounds, strict=True):
+            rows.append((rule.value, size, int(size * MODULES_PER_GUN), 1000.0 * median_s, ratio, bound))
+    return Table(
+        "Larger stations",
+        f"Equal modules, {MODULES_PER_GUN} for each gun; 'ratio': to the row above; n log n would be the last column.",
+        ("rule", "guns", "modules", "ms", "ratio", "n log n"),
+        rows,
+    )
+
+
+def n_log_n(size: int) -> float:
+    return size * math.log(size)
+
+
+def _round_s(size: int, rule: Priority) -> float:
+    dice, everybody = random.Random(1), frozenset(range(1, size + 1))
+    modules = [ModuleOffer(module, MODULE_KW, 0.0, everybody) for module in range(1, int(size * MODULES_PER_GUN) + 1)]
+    held, took_s = NOTHING_HELD, []
+    demands = [dice.choice((0.0, dice.uniform(10, 240))) for _ in everybody]
+    for number in range(ROUNDS):
+        demands = [demand * dice.gauss(1.0, 0.05) if dice.random() < 0.5 else demand for demand in demands]
+        guns = [GunRequest(gun, demand, demand, session_since_ms=gun) for gun, demand in enumerate(demands, 1)]
+        begun_s = time.perf_counter()
+        held = allocate(guns, modules, held, rule, AllocationLimits(), 60_000 * number).assignment
+        took_s.append(time.perf_counter() - begun_s)
+    return statistics.median(took_s)
+
+
+def measure() -> list[Table]:
+    return [times(), beside_highs(), growth()]
+
+
+if __name__ == "__main__":
+    for table in measure():
+        print(table.markdown())
