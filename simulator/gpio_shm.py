@@ -3,6 +3,7 @@
 Thread: one on each side, and `gpio-edges` on the controller's, which only reads. Lock: none: every fact is one aligned
 8-byte word that only one side writes, and a word is
 read and written whole, so no image is ever seen half old and half new. Units: ns (monotonic), BCM pin numbers.
+A pipe beside the file stands for the kernel's interrupt: a byte in it says that the emergency stop has changed.
 
 The file outlives the controller: killed without a chance to clean up, it leaves its outputs as they were, as a Pi does.
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import select
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from planning.settings import Gpio, GpioDriver
@@ -22,8 +25,8 @@ from simulator.chip_faults import stuck
 from simulator.chips import CHAIN_BITS, CHAIN_MASK
 from simulator.gpio_face import SimulatedGpio
 
-FILE_NAME = "gpio.shm"
-_MAGIC = 0x5345_5645_4731_0002  # the last half is the version of this layout
+FILE_NAME, EDGES_NAME = "gpio.shm", "gpio.edges"
+_MAGIC = 0x5345_5645_4731_0003  # the last half is the version of this layout
 _WORDS = 32
 _FLAG = 1 << 63
 
@@ -45,7 +48,8 @@ _PINS = (
     "readback_pin",
 )
 _NO_PIN = 255
-EDGE_LOOK_S = 0.002
+#: The pin is looked at this often even if no byte comes: another process may have read it.
+EDGE_LOOK_S = 0.1
 # Written by the controller.
 _WORD_OUTPUTS = 16  # bits 0-55: latched image; bit 63: output enable is low
 _WORD_HEARTBEAT_EDGES = 17
@@ -82,6 +86,9 @@ class PlantSide:
         self._words[_WORD_INPUTS] = _FLAG
         self._words[_WORD_CHAINS] = _NO_STRAY_EDGES
         self._words[_WORD_MAGIC] = _MAGIC
+        (folder / EDGES_NAME).unlink(missing_ok=True)
+        os.mkfifo(folder / EDGES_NAME)
+        self._edges = _open_pipe(folder)
         fresh.replace(folder / FILE_NAME)  # whole at once: no controller can map half of it
 
     @property
@@ -129,7 +136,11 @@ class PlantSide:
 
     @emergency_stop_healthy.setter
     def emergency_stop_healthy(self, healthy: bool) -> None:
+        changed = healthy is not self.emergency_stop_healthy
         self._words[_WORD_INPUTS] = self._words[_WORD_INPUTS] & CHAIN_MASK | (_FLAG if healthy else 0)
+        if changed:
+            with suppress(BlockingIOError):  # nobody reads, and what waits in the pipe wakes whoever will
+                os.write(self._edges, b"e")
 
     # --- chip_faults.Chips: drivers stand here, the chains in the controller's process --------------------------------
 
@@ -167,6 +178,8 @@ class ControllerSide:
             raise RuntimeError(f"No simulated station at {path} ({error}); `python -m simulator --serve`?") from None
         if self._words[_WORD_MAGIC] != _MAGIC:
             raise RuntimeError(f"{path} was made by another version: start `python -m simulator --serve` anew")
+        self._folder = folder
+        self._edges: int | None = None
         self.gun_count = self._words[_WORD_GUN_COUNT]
         self.module_count = self._words[_WORD_MODULE_COUNT]
 
@@ -202,11 +215,19 @@ class ControllerSide:
     def emergency_stop_healthy(self) -> bool:
         return bool(self._words[_WORD_INPUTS] & _FLAG)
 
+    def wait_for_edge(self, timeout_s: float) -> None:
+        """Until the emergency stop has changed, or `timeout_s`."""
+        if self._edges is None:
+            self._edges = _open_pipe(self._folder)
+        if select.select([self._edges], [], [], timeout_s)[0]:
+            with suppress(BlockingIOError):  # another process was faster
+                os.read(self._edges, 4096)
+
 
 class SharedGpio(SimulatedGpio):
     """SimulatedGpio whose far end is another process.
 
-    A plant cannot interrupt us, so a thread stands for the kernel's interrupt: it looks at the pin every 2 ms.
+    A plant cannot interrupt us, so a thread stands for the kernel's interrupt.
     """
 
     def __init__(self, side: ControllerSide, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -240,7 +261,8 @@ class SharedGpio(SimulatedGpio):
 
     def _watch_edges(self) -> None:
         pin, before = self._pins.emergency_stop_pin, self._read_emergency_stop()
-        while not self._no_edges.wait(EDGE_LOOK_S):
+        while not self._no_edges.is_set():
+            self._side.wait_for_edge(EDGE_LOOK_S)
             level = self._read_emergency_stop()
             callback = self._callbacks.get(pin)
             if before and not level and callback is not None:
@@ -272,6 +294,11 @@ class SharedGpio(SimulatedGpio):
 
     def _on_heartbeat_edge(self) -> None:
         self._side.count_heartbeat_edge()
+
+
+def _open_pipe(folder: Path) -> int:
+    """For both ends at once, so that it stays while the other side is gone."""
+    return os.open(folder / EDGES_NAME, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _open(path: Path) -> memoryview:
