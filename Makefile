@@ -28,9 +28,8 @@ sweep: $(VENV)/.dev
 mutants: $(VENV)/.mutants
 	$(BIN)/python tests/mutation.py
 
-bench: $(VENV)/.sim
-	$(BIN)/python -m bench.modules
-	$(BIN)/python -m bench.speed
+bench: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 # Renews what README.md and docs/ take from the code; a test says when that is due.
 docs: $(VENV)/.site

@@ -151,10 +151,5 @@ def _round_s(size: int, rule: Priority) -> float:
     return statistics.median(took_s)
 
 
-def measure() -> list[Table]:
+def tables() -> list[Table]:
     return [times(), beside_highs(), growth()]
-
-
-if __name__ == "__main__":
-    for table in measure():
-        print(table.markdown())

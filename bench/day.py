@@ -207,7 +207,7 @@ def _requests(guns: dict[int, _IdealGun], now_s: float) -> Iterator[GunRequest]:
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def measure() -> list[Table]:
+def tables() -> list[Table]:
     rules = list(Priority)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         real_days, ideal_days = list(pool.map(simulated, rules)), list(pool.map(ideal, rules))
@@ -242,8 +242,3 @@ def _row(rule: Priority, real: Day, best: Day) -> Sequence[object]:
         round(best.jain(), 3),
         real.moves,
     )
-
-
-if __name__ == "__main__":
-    for table in measure():
-        print(table.markdown())

@@ -1,20 +1,20 @@
 """Job: how many times faster than the clock the whole station runs in virtual time, at both levels.
 
-Thread: MainThread. Lock: none. Units: s. `python -m bench.speed [STATION_SECONDS]`
+Thread: MainThread. Lock: none. Units: s.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from bench.table import Table
 from simulator.arrivals import timetable
 from simulator.virtual import Level, VirtualStation, settings_at
 
-SEED, CARS = 1, 40
+SEED, CARS, STATION_S = 1, 40, 600.0
 
 
 def times_real_time(level: Level, station_s: float) -> float:
@@ -26,13 +26,14 @@ def times_real_time(level: Level, station_s: float) -> float:
         return station_s / (time.perf_counter() - begun_s)
 
 
-def main() -> None:
+def tables() -> list[Table]:
     logging.disable(logging.CRITICAL)
-    station_s = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
-    for level in Level:
-        factor = times_real_time(level, station_s)
-        print(f"{level.name:8} {factor:7.0f} x real time over {station_s:.0f} s of the station")
-
-
-if __name__ == "__main__":
-    main()
+    rows = [(level.name.lower(), STATION_S, times_real_time(level, STATION_S)) for level in Level]
+    return [
+        Table(
+            "Speed of the simulated station",
+            f"Station seconds per second, {CARS} cars coming by themselves. Limit: 60 over the full wire.",
+            ("level", "station s", "times real time"),
+            rows,
+        )
+    ]

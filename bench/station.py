@@ -188,7 +188,7 @@ def _full_load(station: Rig) -> None:
     wait_for(lambda: station.plant.state()["power_kw"] > 0.97 * asked_kw, "all six cars are served", 60.0)
 
 
-def measure() -> list[Table]:
+def tables() -> list[Table]:
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder,
         rig(Path(folder), local="", broker_options=BROKER) as station,
@@ -206,8 +206,3 @@ def measure() -> list[Table]:
         [at_rest, at_work, after],
     )
     return [*tables, load]
-
-
-if __name__ == "__main__":
-    for table in measure():
-        print(table.markdown())

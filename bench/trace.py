@@ -197,7 +197,7 @@ def _row(name: Sequence[str], outcome: Outcome, plain: Outcome) -> Sequence[obje
     )
 
 
-def measure() -> list[Table]:
+def tables() -> list[Table]:
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         whole = partial(pool.submit, seeds=SEEDS, ticks=TICKS)
         short = partial(pool.submit, seeds=CURVE_SEEDS, ticks=CURVE_TICKS)
@@ -238,8 +238,3 @@ def measure() -> list[Table]:
             curve_rows,
         ),
     ]
-
-
-if __name__ == "__main__":
-    for table in measure():
-        print(table.markdown())

@@ -27,7 +27,7 @@ from planning.request import (
     ModuleOffer,
     TargetBound,
 )
-from planning.rules import RULES, Grant, Rule, Standing, kept
+from planning.rules import RULES, Grant, Rule, Standing, kept, precharging
 from planning.settings import Priority
 
 #: What a module can draw while it only precharges: 2 A at 1000 V. Counted against the site budget.
@@ -111,7 +111,8 @@ class _Round:
     def _serve(
         self, order: Sequence[GunRequest], rule: Rule
     ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
-        grants = (*kept(order), *rule.sharing(order, self.limits))
+        first = () if self.scarce else precharging(order)
+        grants = (*kept(order), *first, *rule.sharing(order, self.limits))
         if rule.equal_budget and self.budget_w < UNLIMITED_W:
             claims, portions = self._share_equally(order, grants)
         else:

@@ -37,7 +37,7 @@ class GunRequest:
     session_since_ms: int = 0
     #: since when it has wanted power without holding a single module; None: it holds one or wants none
     waiting_since_ms: int | None = None
-    #: target voltage told while the demand is 0: exactly one module, asked for after everybody else
+    #: target voltage told while the demand is 0: exactly one module, before anybody gets a second one
     precharge_only: bool = False
     #: it had this much when the rule was changed: never less than one module for it, while this session lasts
     keeps_kw: float = 0.0

@@ -129,10 +129,21 @@ def kept(guns: Sequence[GunRequest]) -> tuple[Grant, ...]:
     return tuple(Grant(gun, 1, most_kw) for _, gun, most_kw in keeping)
 
 
+def precharging(guns: Sequence[GunRequest]) -> tuple[Grant, ...]:
+    """Whatever the rule, as long as there is a module for everybody: one for each car that only precharges.
+
+    It asks for 0 kW until its contactor is closed, so no order would ever serve it at a busy station; and it ends the
+    session when precharge takes longer than 7 to 10 s (DIN 70121).
+    """
+    waiting = sorted((gun.session_since_ms, gun.gun) for gun in guns if gun.precharge_only)
+    return tuple(Grant(gun, 1) for _, gun in waiting)
+
+
 def equally(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
     """One module after the other to everybody in turn, in the order of the guns: the least share is as large as can be.
 
-    What a contactor or a limit keeps from one gun goes to the others. A car that only precharges comes last.
+    What a contactor or a limit keeps from one gun goes to the others. Where modules are fewer than guns, a car that only
+    precharges comes last.
     """
     rounds = [
         Grant(gun.gun, count)

@@ -296,14 +296,12 @@ def test_max_modules_per_gun() -> None:
     assert str(result.of(1).reason) == "MODULE_LIMIT held to 80 kW: a gun gets 2 modules at most"
 
 
-def test_precharge_gets_exactly_one_module_last() -> None:
+def test_precharge_gets_exactly_one_module() -> None:
     precharge = ask(1, 0.0, precharge_only=True)
     result = Station().step([precharge, ask(2, 240), ask(3, 80)])
     assert counts(result) == {1: 1, 2: 6, 3: 2}
     assert result.of(1).reason.code is ReasonCode.PRECHARGE
     assert result.of(1).allocated_kw == 0
-    result = Station().step([precharge, ask(2, 240), ask(3, 120)])
-    assert result.of(1).reason.code is ReasonCode.SHARED
 
 
 def test_failed_module_and_contactor_are_replaced_at_once() -> None:
@@ -394,10 +392,21 @@ def test_gun_priority_serves_as_listed_and_the_others_by_number() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_car_that_only_precharges_comes_after_everybody_else(rule: Priority) -> None:
-    station = Station([offer(module) for module in range(1, 6)], rule=rule, gun_priority=(1, 2))
+def test_a_car_that_only_precharges_gets_its_module_at_a_busy_station_too(rule: Priority) -> None:
+    """Else it could never say what it wants: its demand is 0 until it is connected."""
+    station = Station(rule=rule, gun_priority=(2, 3, 1))
+    busy = cars((2, 90, 5), (3, 80, 6))
+    assert sum(station.counts(busy).values()) == 9
+    waits = replace(ask(1, 0), precharge_only=True, soc_pct=100.0, session_since_ms=900)
+    assert station.counts([waits, *busy])[1] == 1
+    assert station.step([waits, *busy], after_s=3600.0).of(1).reason.code is ReasonCode.PRECHARGE
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_where_modules_are_fewer_than_guns_a_car_that_only_precharges_comes_last(rule: Priority) -> None:
+    station = Station([offer(1)], rule=rule, gun_priority=(1, 2))
     waits = replace(ask(1, 0), precharge_only=True, soc_pct=1.0, session_since_ms=0)
-    assert station.counts([waits, *cars((2, 90, 5))]) == {2: 5}
+    assert station.counts([waits, *cars((2, 90, 5))]) == {2: 1}
 
 
 def test_fair_share_gives_each_in_turn_and_the_odd_module_to_the_highest_demand() -> None:
