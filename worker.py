@@ -14,6 +14,9 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
+#: More gentle wakes than this from one step to the next are a flood: then the thread keeps to its own time.
+CROWD = 8
+
 
 class Clock(Protocol):
     """Where the rooms' threads get the time from; decisions never see it, they get `now_s`."""
@@ -65,7 +68,7 @@ class Worker:
         on_failure: Callable[[str, BaseException], None] | None = None,
         rest_share: float = 0.0,
     ) -> None:
-        """`rest_share`: woken again and again, it leaves the others so many times its own step before the next one."""
+        """`rest_share`: woken without urgency, it leaves the others so many times its own step before the next one."""
         self.name = name
         self.failure: BaseException | None = None
         #: Monotonic time at which the last step ended; the supervisor's sign of life.
@@ -75,7 +78,9 @@ class Worker:
         self._on_failure = on_failure
         self._rest_share = rest_share
         self._wake = threading.Event()
-        self._stop = threading.Event()
+        self._rest_over = threading.Event()
+        self._gentle_wakes = 0  # since the last rest began
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -83,14 +88,19 @@ class Worker:
         self.last_step_s = self._clock.now_s()
         self._thread.start()
 
-    def wake(self) -> None:
-        """Run the next step now. Any thread."""
-        self._wake.set()
+    def wake(self, urgent: bool = True) -> None:
+        """Run the next step now, or once the thread has rested if that is early enough. Any thread."""
+        if urgent:
+            self._rest_over.set()
+        else:
+            self._gentle_wakes += 1  # about as many: two threads at once may count one
+        if not self._wake.is_set():
+            self._wake.set()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Ask the thread to end after its present step and wait for it; False when it did not. Any other thread."""
-        self._stop.set()
-        self._wake.set()
+        self._stopping = True
+        self.wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -101,7 +111,8 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
+            while not self._stopping:
+                self._rest_over.clear()
                 begun_s = self._clock.now_s()
                 delay_s = self._step(begun_s)
                 self.last_step_s = self._clock.now_s()
@@ -113,14 +124,18 @@ class Worker:
                 self._on_failure(self.name, error)
 
     def _wait(self, delay_s: float, rested_at_s: float) -> None:
-        """Until the next step is due or wanted."""
+        """Until the next step is due or wanted.
+
+        One interpreter lock serves all threads: a step for each message of a flood would keep paho from reading.
+        """
         woken = self._clock.wait(self._wake, delay_s)
-        if woken and self._rest_share:
-            # One interpreter lock serves all threads: a step for each message of a flood would keep paho from reading.
-            rest_s = min(rested_at_s - self._clock.now_s(), delay_s)
+        crowded, self._gentle_wakes = self._gentle_wakes > CROWD, 0
+        if woken and self._rest_share and not self._rest_over.is_set():
+            rest_s = delay_s if crowded else min(rested_at_s - self._clock.now_s(), delay_s)
             if rest_s > 0.0:
-                self._clock.wait(self._stop, rest_s)
+                self._clock.wait(self._rest_over, rest_s)
         self._wake.clear()
+
 
 #: wall minus monotonic time may wander by this much since the start (an NTP slew is 500 ppm at most)
 MOVED_S = 1.0

@@ -30,6 +30,8 @@ from bench.table import Table
 LATENCIES, MESSAGES, ROUNDS, WATCHED_S = 100, 30_000, 4, 20.0
 DEVICES = {"D1": (1, 2), "D2": (3, 4), "D3": (5, 6)}
 TARGET_V = 700.0
+#: A set-point rises in steps as far apart as the bus allows; the next message waits until the last steps are over.
+REST_S = 1.0
 BROKER = "max_queued_messages 0\nmax_inflight_messages 0\n"
 #: Full load: nine modules, six cars.
 FULL_KW = {1: 75.0, 2: 75.0, 3: 75.0, 4: 35.0, 5: 35.0, 6: 35.0}
@@ -85,7 +87,7 @@ class _Moves:
 
     def rested(self) -> bool:
         self.look()
-        return bool(self.ours) and time.monotonic() - self.ours[-1].at_s > 0.1
+        return bool(self.ours) and time.monotonic() - self.ours[-1].at_s > REST_S
 
 
 def latency(station: Rig) -> Table:
@@ -95,12 +97,13 @@ def latency(station: Rig) -> Table:
             wait_for(moves.rested, "the set-points rest", 10.0)
             at_s = station.say.tell_once("vesec/1/demand/D1", 60.0 if number % 2 else 66.0)
             ours_s.append(moves.first(moves.ours, at_s))
+            at_s = station.say.tell_once("bare/1/demand/D1", "60.0")
             bare_s.append(moves.first(moves.bare, at_s))
     rows = [(name, len(s), *quantiles_ms(s)) for name, s in (("bare callback", bare_s), ("station", ours_s))]
     return Table(
         "From an MQTT message to a CAN frame",
         "publish() of a new demand of a gun that charges to the first frame that says so, in the plant. The bare "
-        "program hears the same message and sends one frame over the same server. Limit: p99 at most 20 ms above it.",
+        "program hears one like it and sends one frame over the same server. Limit: p99 at most 20 ms above it.",
         ("program", "n", "p50 ms", "p99 ms", "max ms"),
         rows,
     )
@@ -109,14 +112,15 @@ def latency(station: Rig) -> Table:
 # --- messages a second ----------------------------------------------------------------------------------------------
 
 
-def _messages() -> Iterator[tuple[str, str]]:
-    """What six devices say: a demand that wanders, and the same state of charge and status again."""
+def _messages(root: str) -> Iterator[tuple[str, str]]:
+    """What six devices say: a demand that wanders, and the same state of charge and status again; then the mark."""
     for number in range(MESSAGES // 18):
         for device, guns in DEVICES.items():
             for position, gun in enumerate(guns, 1):
-                yield f"vesec/{position}/demand/{device}", f"{FULL_KW[gun] - number % 7 / 2:g}"
-                yield f"vesec/{position}/soc/{device}", "50"
-                yield f"vesec/{position}/vehicle_status/{device}", "charging"
+                yield f"{root}/{position}/demand/{device}", f"{FULL_KW[gun] - number % 7 / 2:g}"
+                yield f"{root}/{position}/soc/{device}", "50"
+                yield f"{root}/{position}/vehicle_status/{device}", "charging"
+    yield f"{root}/1/soc/D1", bare.MARK.decode()
 
 
 def _rate(station: Rig, packets: bytes, answer: str) -> float:
@@ -131,12 +135,12 @@ def _rate(station: Rig, packets: bytes, answer: str) -> float:
 
 
 def rates(station: Rig) -> Table:
-    packets = encoded([*_messages(), ("vesec/1/soc/D1", bare.MARK.decode())])
+    theirs, our_own = encoded(_messages("bare")), encoded(_messages("vesec"))
     ours, plain = [], []
     for _ in range(ROUNDS):
         with bare_program(station, "count"):
-            plain.append(_rate(station, packets, bare.ANSWER))
-        ours.append(_rate(station, packets, "vesec/1/rejected/central"))
+            plain.append(_rate(station, theirs, bare.ANSWER))
+        ours.append(_rate(station, our_own, "vesec/1/rejected/central"))
     rows = [
         ("bare callback", ROUNDS, statistics.median(plain), 1.0),
         ("station", ROUNDS, statistics.median(ours), statistics.median(ours) / statistics.median(plain)),

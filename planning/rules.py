@@ -142,8 +142,8 @@ def precharging(guns: Sequence[GunRequest]) -> tuple[Grant, ...]:
 def equally(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
     """One module after the other to everybody in turn, in the order of the guns: the least share is as large as can be.
 
-    What a contactor or a limit keeps from one gun goes to the others. Where modules are fewer than guns, a car that only
-    precharges comes last.
+    What a contactor or a limit keeps from one gun goes to the others. Where modules are fewer than guns, a car that
+    only precharges comes last.
     """
     rounds = [
         Grant(gun.gun, count)
