@@ -29,7 +29,7 @@ def machine() -> str:
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     return (
-        f"{date.today():%Y-%m-%d}, {os.cpu_count()} x {model}, Linux {platform.release()}, "
+        f"{date.today():%Y-%m-%d}, {os.cpu_count()} x {model}, Linux {'.'.join(platform.release().split('.')[:2])}, "
         f"Python {platform.python_version()}, commit {commit or 'unknown'}"
     )
 
