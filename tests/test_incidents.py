@@ -201,8 +201,9 @@ def test_a_module_that_joins_a_bus_held_by_the_car_alone_stays_on_until_it_is_th
 
 def test_what_a_bus_had_before_it_was_switched_off_matches_nobody(tmp_path: Path) -> None:
     """After an emergency stop the first module fed the bus anew from 0 V, and the second was matched to the reading of
-    before: 346 V onto 102 V."""
-    station = VirtualStation(settings_at(tmp_path), level=Level.WIRE)
+    before: 346 V onto 102 V. Two modules, else those with fewer hours would come the second time."""
+    others_out = "[Modules]\n" + "".join(f"module{n}_enabled = false\n" for n in range(3, 10))
+    station = VirtualStation(settings_at(tmp_path, others_out), level=Level.WIRE)
     plant = station.plant
     plant.plug(3, FixedBattery(400.0), 0.0)
     plant.modules[0].soft_start_s = 5.0  # the slower of the two

@@ -232,7 +232,8 @@ def freeze(station: Rig, times: int) -> None:
         running(station).signal(signal.SIGCONT)
         assert running(station).wait_end(6.0) == 1, "the safe door, so that the service starts it anew"
         assert plant.state()["closings"] == closings, "nothing is picked up again"
-        assert "stood still" in running(station).console
+        # control and MainThread both see it; which of them is first, chance decides
+        assert re.search("control loop stood still|control is late by", running(station).console)
         assert plant.pins() == (0, False)
         station.start_main()
     summary("SIGSTOP to last heartbeat edge", edges_s)
