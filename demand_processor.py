@@ -182,6 +182,7 @@ class DemandProcessor:
         self._lock = threading.Lock()
         #: gun -> what it said since the last step, one for each status that it went through
         self._changed: dict[int, list[GunSnapshot]] = {gun: [] for gun in guns}
+        self._status_heard: dict[int, VehicleStatus] = {}
         self._commands: list[Callable[[float], None]] = []
         self._door_reason: str | None = None
         self._failed = False  # the door was opened because something of ours is broken
@@ -202,13 +203,17 @@ class DemandProcessor:
 
     def on_gun_changed(self, snapshot: GunSnapshot) -> None:
         """Observer of the guns: note which one changed and wake the control thread. Any thread."""
+        status = snapshot.values.status
         with self._lock:
             said = self._changed.setdefault(snapshot.gun, [])
-            if not said or said[-1].values.status is not snapshot.values.status:
+            if not said or said[-1].values.status is not status:
                 said.append(snapshot)
             del said[:-STATUSES_KEPT]
+            new_status = self._status_heard.get(snapshot.gun) is not status
+            self._status_heard[snapshot.gun] = status
         if self._worker is not None:
-            self._worker.wake(urgent=snapshot.values.status is VehicleStatus.FAULT)
+            # a fault, or a car that is gone while current flows, is an emergency order: it waits for no rest
+            self._worker.wake(urgent=new_status)
 
     def set_site_limit(self, limit_kw: float) -> None:
         """Commanded AC limit of the whole station, kW; lowers what the config allows. Any thread."""

@@ -73,21 +73,15 @@ class Visit:
 
     def alone_s(self) -> float:
         """How long it would have stood here with all modules for itself."""
-        car = Car(self.car.model, 100.0 * self.car.arrived_with_kwh / self.car.model.battery_kwh)
+        car = Car(self.car.model, 100.0 * self.car.arrived_with_kwh / self.car.model.battery_kwh, target_soc_pct=100.0)
         seconds = PREPARE_S + UNPLUG_S
         while car.energy_kwh < self.car.energy_kwh:
-            power_kw = min(car_kw(car), GUN_KW)
+            power_kw = min(car.wanted_kw(), GUN_KW)
             if power_kw <= 0.0:
                 break
             car.charge(power_kw * 10.0 / 3600.0)
             seconds += 10.0
         return seconds
-
-
-def car_kw(car: Car) -> float:
-    """What it asks for, whatever target it has."""
-    car.target_soc_pct = 100.0
-    return car.wanted_kw()
 
 
 @dataclass(slots=True)
