@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+
+from simulator.virtual import VirtualStation, settings_at
 from worker import CROWD, Worker
 
 
@@ -79,3 +83,27 @@ def test_an_urgent_wake_ends_the_rest_or_lets_none_begin() -> None:
     run(8.0, gently, lambda worker: (at_once(worker), ended.append(worker._rest_over.is_set())))
     assert ended == [True], "the rest waits for just this"
     assert run(8.0, at_once, nothing) == [0.05, 0.05, 0.05]
+
+
+class Wakes:
+    """Stands for the control thread and notes how it is woken."""
+
+    def __init__(self) -> None:
+        self.urgent: list[bool] = []
+
+    def wake(self, urgent: bool = True) -> None:
+        self.urgent.append(urgent)
+
+
+@pytest.mark.parametrize("status", ["fault", "available"])
+def test_a_new_status_is_urgent_and_a_new_value_is_not(tmp_path: Path, status: str) -> None:
+    """A fault, and a car that is gone while current flows, are emergency orders."""
+    station, wakes = VirtualStation(settings_at(tmp_path)), Wakes()
+    station.core.demand._worker = wakes  # type: ignore[assignment]
+    station.publish("vesec/1/vehicle_status/D1", "charging")
+    wakes.urgent.clear()
+    station.publish("vesec/1/demand/D1", "75")
+    station.publish("vesec/1/vehicle_status/D1", status)
+    station.publish("vesec/1/demand/D1", "50")
+    station.core.demand.reset()
+    assert wakes.urgent == [False, True, False, True]
