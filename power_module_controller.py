@@ -65,7 +65,6 @@ ALL_OFF_TIMES = 3
 #: Modules with a shorter spacing than this take frames back to back as well; it only keeps the bus free for others.
 BACK_TO_BACK_S = 0.01
 RECEIVE_WAIT_S = 0.05
-RECEIVE_BURST = 64
 CONNECT_TIMEOUT_S = 1.0
 
 _SETS = frozenset({Signal.POWER, Signal.SET_VOLTAGE, Signal.SET_CURRENT, Signal.SET_RANGE, Signal.SET_ALL})
@@ -382,9 +381,9 @@ class PowerModuleController:
         bus = self.keep_link(now_s)
         if bus is None:
             return RECEIVE_WAIT_S
-        more = self._receive_one(bus, RECEIVE_WAIT_S)
-        for _ in range(RECEIVE_BURST):
-            more = more and self._receive_one(bus, 0.0)
+        while (wait_s := now_s + RECEIVE_WAIT_S - self._clock.now_s()) > 0.0:
+            if not self._receive_one(bus, wait_s):
+                break
         return 0.0
 
     def _receive_one(self, bus: BusABC, wait_s: float) -> bool:

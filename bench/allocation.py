@@ -11,19 +11,22 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from bench.table import Table
 from planning.allocation import allocate
 from planning.request import NOTHING_HELD, AllocationLimits, GunRequest, ModuleOffer
 from planning.settings import Priority
-from tests.allocation_states import random_state
+from tests.allocation_states import State, random_state
 from tests.integer_program import optimum
 
-STATES, COMPARED, ROUNDS = 4000, 300, 5
+STATES, COMPARED, ROUNDS = 4000, 60, 5
 SIZES, MODULES_PER_GUN = (10, 100, 1000, 10_000), 1.5
 GUNS, MODULES, MODULE_KW = 6, 9, 40
 EVERYBODY = frozenset(range(1, GUNS + 1))
+TICKS, TICK_MS = 20, 7000
+
+_Wishes = tuple[Sequence[GunRequest], Sequence[ModuleOffer], int]  # of guns, of modules, at ms
 
 
 def quantiles_ms(seconds: Sequence[float]) -> tuple[float, float, float]:
@@ -53,20 +56,30 @@ def _broken(dice: random.Random) -> Iterator[ModuleOffer]:
         yield replace(offer, guns_allowed=frozenset(gun for gun in EVERYBODY if dice.random() < 0.85))
 
 
+MODULE_KINDS = {"equal modules": _equal, "derated": _derated, "derated, broken crosspoints": _broken}
+
+
+def _day(offers: Callable[[random.Random], Iterator[ModuleOffer]], dice: random.Random) -> Iterator[_Wishes]:
+    """The decisions of a short day: demands that wander, in whole kW as the integer program has them."""
+    modules = list(offers(dice))
+    demands = [dice.choice((0.0, dice.uniform(10, 300))) for _ in EVERYBODY]
+    for tick in range(TICKS):
+        demands = [demand * dice.gauss(1.0, 0.1) if dice.random() < 0.95 else 200.0 for demand in demands]
+        guns = [
+            GunRequest(gun, kw, min(kw, 240.0), soc_pct=kw / 4, session_since_ms=gun)
+            for gun, kw in enumerate(map(round, demands), 1)
+        ]
+        yield guns, modules, tick * TICK_MS
+
+
 def _days(offers: Callable[[random.Random], Iterator[ModuleOffer]], rule: Priority) -> list[float]:
-    """Seconds of each allocation of many short days: demands that wander, and what was held before."""
+    """Seconds of each allocation of many short days, with what was held before."""
     dice, limits, took_s = random.Random(1), AllocationLimits(), []
-    for _ in range(STATES // 20):
-        held, modules = NOTHING_HELD, list(offers(dice))
-        demands = [dice.choice((0.0, dice.uniform(10, 300))) for _ in EVERYBODY]
-        for tick in range(20):
-            demands = [demand * dice.gauss(1.0, 0.1) if dice.random() < 0.95 else 200.0 for demand in demands]
-            guns = [
-                GunRequest(gun, demand, min(demand, 240.0), soc_pct=demand / 4, session_since_ms=gun)
-                for gun, demand in enumerate(demands, 1)
-            ]
+    for _ in range(STATES // TICKS):
+        held = NOTHING_HELD
+        for guns, modules, at_ms in _day(offers, dice):
             begun_s = time.perf_counter()
-            result = allocate(guns, modules, held, rule, limits, tick * 7000)
+            result = allocate(guns, modules, held, rule, limits, at_ms)
             took_s.append(time.perf_counter() - begun_s)
             held = result.assignment
     return took_s
@@ -74,7 +87,7 @@ def _days(offers: Callable[[random.Random], Iterator[ModuleOffer]], rule: Priori
 
 def times() -> Table:
     rows = []
-    for name, offers in (("equal modules", _equal), ("derated", _derated), ("derated, broken crosspoints", _broken)):
+    for name, offers in MODULE_KINDS.items():
         for rule in (Priority.HIGHEST_DEMAND, Priority.FAIR_SHARE):
             p50, p99, longest = quantiles_ms(_days(offers, rule))
             rows.append((name, rule.value, STATES, p50, p99, longest))
@@ -90,26 +103,44 @@ def times() -> Table:
 # --- beside an integer program --------------------------------------------------------------------------------------
 
 
+def _states(kind: str, rule: Priority) -> Iterator[State]:
+    """States of the days above, with all margins at 0 (the program knows none); or the random ones of the tests."""
+    dice, limits = random.Random(1), AllocationLimits(
+        priority_hysteresis_pct=0.0, release_delay_ms=0, step_margin_kw=0.0, move_dwell_ms=0, rotation_period_ms=0
+    )  # fmt: skip
+    for seed in range(COMPARED):
+        if kind not in MODULE_KINDS:
+            yield random_state(random.Random(seed), rule)
+            continue
+        held = NOTHING_HELD
+        for guns, modules, at_ms in islice(_day(MODULE_KINDS[kind], dice), TICKS // 2):
+            before, held = held, allocate(guns, modules, held, rule, limits, at_ms).assignment
+        yield State(guns, modules, before, limits)
+
+
+def _beside_highs(kind: str, rule: Priority) -> Sequence[object]:
+    ours_s, theirs_s = [], []
+    for state in _states(kind, rule):
+        begun_s = time.perf_counter()
+        allocate(state.guns, state.modules, state.current, rule, state.limits, 0)
+        ours_s.append(time.perf_counter() - begun_s)
+        begun_s = time.perf_counter()
+        optimum(state.guns, state.modules, state.current, rule, state.limits, state.order(rule))
+        theirs_s.append(time.perf_counter() - begun_s)
+    ours_ms, theirs_ms = (1000.0 * statistics.median(each) for each in (ours_s, theirs_s))
+    return kind, rule.value, len(ours_s), ours_ms, theirs_ms, theirs_ms / ours_ms
+
+
 def beside_highs() -> Table:
-    rows = []
-    for rule in Priority:
-        ours_s, theirs_s = [], []
-        for seed in range(COMPARED // len(Priority)):
-            state = random_state(random.Random(seed), rule)
-            begun_s = time.perf_counter()
-            allocate(state.guns, state.modules, state.current, rule, state.limits, 0)
-            ours_s.append(time.perf_counter() - begun_s)
-            begun_s = time.perf_counter()
-            optimum(state.guns, state.modules, state.current, rule, state.limits, state.order(rule))
-            theirs_s.append(time.perf_counter() - begun_s)
-        ours_ms, theirs_ms = (1000.0 * statistics.median(each) for each in (ours_s, theirs_s))
-        rows.append((rule.value, len(ours_s), ours_ms, theirs_ms, theirs_ms / ours_ms))
+    kinds = [(kind, rule) for kind in MODULE_KINDS for rule in (Priority.HIGHEST_DEMAND, Priority.FAIR_SHARE)]
+    kinds += [("random states", rule) for rule in Priority]
     return Table(
         "The same decision by an integer program",
-        "Random states with history, derated modules, broken crosspoints and limits; the answers are equal "
-        "(`tests/test_optimum.py`). HiGHS through highspy, one thread, building the program included. Medians.",
-        ("rule", "n", "ours ms", "HiGHS ms", "times"),
-        rows,
+        "Decisions of the days above, and random states with history, derated modules, broken crosspoints and limits; "
+        "margins and delays at 0, where the answers are equal (`tests/test_optimum.py`). HiGHS through highspy, one "
+        "thread, building the program included. Medians. Limit: 100 times.",
+        ("modules", "rule", "n", "ours ms", "HiGHS ms", "times"),
+        [_beside_highs(kind, rule) for kind, rule in kinds],
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from planning import reasons
 from planning.assign import distribute
-from planning.claims import UNLIMITED_W, Claim, Pool, Portion, indices
+from planning.claims import NOISE_MS, NOISE_SHARE, UNLIMITED_W, Claim, Pool, Portion, indices
 from planning.explain import why_nothing, why_short, why_so_much
 from planning.reasons import Reason
 from planning.request import (
@@ -90,6 +90,7 @@ class _Round:
         self._given: Mapping[int, int] | None = None
         self._in_the_way: dict[int, tuple[list[int], list[int]]] = {}
         self.wanted_w = dict(self.targets_w)  # whatever the site's budget
+        self.falling_since_ms = dict(current.falling)
 
     def decide(self, rule: Rule) -> Allocation:
         order = rule.order(self.asking, self._standing(self.held, self.current.order), self.limits)
@@ -102,10 +103,11 @@ class _Round:
             order = settled
             claims, portions, held = self._serve(order, rule)
         holdings = sorted((holding for mine in held.values() for holding in mine), key=_by_module)
+        falling = self._falling(held)
         return Allocation(
-            Assignment(tuple(holdings), tuple(gun.gun for gun in order)),
+            Assignment(tuple(holdings), tuple(gun.gun for gun in order), falling),
             self._results(portions, held),
-            self._next_due_ms(claims, held),
+            self._next_due_ms(claims, held, falling),
         )
 
     def _serve(
@@ -240,24 +242,48 @@ class _Round:
         return [self._claim(gun, locked[gun.gun], free, self.held[gun.gun]) for gun in order]
 
     def _claim(self, gun: GunRequest, locked: int, free: int, holdings: Sequence[Holding]) -> Claim:
-        needed_w = [self.power_w[self.index[held.module]] for held in holdings if held.excess_since_ms is None]
+        kept_w, kept_but_one_w = self._kept_w(holdings)
         return Claim(
             gun=gun.gun,
             target_w=self.targets_w[gun.gun],
-            margin_w=self._margin_w(gun),
+            margin_w=self._margin_w(gun, kept_but_one_w),
             max_modules=self._max_modules(gun),
             reach=self.reach[gun.gun] & free,
             locked=locked,
             locked_w=sum([power for index, power in enumerate(self.power_w) if locked >> index & 1]) if locked else 0,
-            kept_w=sum(needed_w),
-            kept_but_one_w=sum(needed_w) - min(needed_w, default=0),
+            kept_w=kept_w,
+            kept_but_one_w=kept_but_one_w,
         )
 
-    def _margin_w(self, gun: GunRequest) -> int:
+    def _kept_w(self, holdings: Iterable[Holding]) -> tuple[int, int]:
+        """What the needed ones of these modules give: all, and all but the weakest."""
+        needed_w = [self.power_w[self.index[held.module]] for held in holdings if held.excess_since_ms is None]
+        kept_w = sum(needed_w)
+        return kept_w, kept_w - min(needed_w, default=0)
+
+    def _margin_w(self, gun: GunRequest, kept_but_one_w: int) -> int:
+        """A demand that wanders by 5 % around 200 kW wanders further than the margin that is right at 40 kW."""
+        margin_w = self._step_margin_w(gun)
+        since_ms = self.falling_since_ms.get(gun.gun)
+        if not margin_w or (since_ms is not None and self.now_ms >= since_ms + NOISE_MS):
+            return margin_w
+        return max(margin_w, int(kept_but_one_w * NOISE_SHARE))
+
+    def _step_margin_w(self, gun: GunRequest) -> int:
         """A limit is no noise: what it makes superfluous goes without a margin."""
         if gun.precharge_only or gun.limit_reason in (TargetBound.GUN_LIMIT, TargetBound.COMMAND_LIMIT):
             return 0
         return _watts(self.limits.step_margin_kw)
+
+    def _falling(self, held: Mapping[int, Sequence[Holding]]) -> tuple[tuple[int, int], ...]:
+        """Guns that keep a module for the noise of their demand alone, and since when without a break."""
+        falling = []
+        for gun in self.asking:
+            _, kept_but_one_w = self._kept_w(held[gun.gun])
+            margin_w = self._step_margin_w(gun)
+            if margin_w and 0 < self.targets_w[gun.gun] + margin_w <= kept_but_one_w:
+                falling.append((gun.gun, self.falling_since_ms.get(gun.gun, self.now_ms)))
+        return tuple(falling)
 
     def _locked(self, gun: GunRequest, target_w: int, turns: dict[int, int]) -> int:
         """The modules that came from another gun and have to stay, and those whose turn it is to come."""
@@ -378,9 +404,11 @@ class _Round:
         over = self.now_ms >= holding.excess_since_ms + self.limits.release_delay_ms
         return None if over else holding
 
-    def _next_due_ms(self, claims: Sequence[Claim], held: dict[int, list[Holding]]) -> int | None:
+    def _next_due_ms(
+        self, claims: Sequence[Claim], held: dict[int, list[Holding]], falling: Sequence[tuple[int, int]]
+    ) -> int | None:
         somebody_has_none = any(not held[claim.gun] for claim in claims)
-        due: list[int] = []
+        due = [since_ms + NOISE_MS for _, since_ms in falling]
         for mine in held.values():
             for holding in mine:
                 if holding.excess_since_ms is not None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 UNLIMITED_W = 10**12
-#: The margin of a need that falls is at least this share of the step: cars' demands are noisy by some 5 %.
-NOISE_SHARE = 0.055
+#: The margin of a need that falls is at least this share of the step: cars' demands are noisy by some 5 %. It holds
+#: for NOISE_MS: noise comes back above the step, and what stays below it for so long has fallen.
+NOISE_SHARE, NOISE_MS = 0.055, 30_000
 #: Bits of a mask that are looked at together.
 PIECE = 64
 # Weights of one module in the cost of a choice; each outweighs all lighter ones together for up to 54 modules.
@@ -100,11 +101,9 @@ class Claim:
         target_w = min(self.target_w, share_w)
         if target_w <= 0:
             return 0
-        # a demand that wanders by 5 % around 200 kW wanders further than the margin that is right at 40 kW
-        margin_w = max(self.margin_w, int(self.kept_but_one_w * NOISE_SHARE)) if self.margin_w else 0
-        if self.kept_w < target_w or self.kept_but_one_w >= target_w + margin_w:
+        if self.kept_w < target_w or self.kept_but_one_w >= target_w + self.margin_w:
             return target_w
-        return min(target_w + margin_w, self.kept_w)
+        return min(target_w + self.margin_w, self.kept_w)
 
     @property
     def floor_open(self) -> int:

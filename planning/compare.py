@@ -45,8 +45,6 @@ class _Sets:
     def __init__(self, pool: Pool, claims: Sequence[Claim]) -> None:
         self.power_w = [0]
         self.weakest_w = [UNLIMITED_W]
-        self.rest_w = [-UNLIMITED_W]  # power without the weakest
-        self.count = [0]
         self.in_sequence = [True]  # no module used up before its twin with fewer hours
         self.without_gap = [True]  # no twin left out between two that are used
         twins: dict[object, int] = {}
@@ -56,8 +54,8 @@ class _Sets:
             kind = (
                 power,
                 pool.holder[index],
-                bool(pool.busy & bit),
-                bool(pool.excess & bit),
+                pool.busy & bit,
+                pool.excess & bit,
                 *[claim.reach & bit > 0 for claim in claims],
             )
             self._add(power, twins.get(kind, 0), before.get(kind, 0))
@@ -66,13 +64,8 @@ class _Sets:
 
     def _add(self, power: int, twins: int, before: int) -> None:
         """Double the tables: every set known so far, with this module added."""
-        self.rest_w += [
-            total if power <= weakest else total + power - weakest
-            for total, weakest in zip(self.power_w, self.weakest_w, strict=True)
-        ]
         self.weakest_w += [weakest if weakest < power else power for weakest in self.weakest_w]
         self.power_w += [total + power for total in self.power_w]
-        self.count += [count + 1 for count in self.count]
         if not twins:
             self.in_sequence += self.in_sequence
             self.without_gap += self.without_gap
@@ -91,46 +84,53 @@ class _Options:
         self.want_w = max(0, want_w - claim.locked_w)  # from modules that are not locked
         self.room = max(0, claim.max_modules - claim.locked.bit_count())
         self.floor = claim.floor_open
-        self.promises = Promises(later)
-        self._sets = sets
-        self._costs = [pool.cost(claim.gun, index) for index in range(len(pool.power_w))]
+        #: what a later gun is promised; None: nothing
+        self.promises = Promises(later) or None
+        self.sets = sets
         #: True when a gun that gets too little simply takes all that is left
         self.takes_all = self.room >= claim.reach.bit_count() and not self.promises and not self.floor
+        self._costs_of = [pool.cost(claim.gun, index) for index in range(len(pool.power_w))]
+        self._costs: list[int] | None = None
         self._found: list[tuple[int, int, int]] | None = None
 
     def within(self, free: int) -> Sequence[tuple[int, int, int]]:
         """(power served, set, cost), most power first; some may need modules outside of `free`."""
-        power_w = self._sets.power_w[free]
+        power_w = self.sets.power_w[free]
         if self.takes_all and power_w <= self.want_w:
-            return ((power_w, free, self._cost(free)),)
+            return ((power_w, free, sum([self._costs_of[bit.bit_length() - 1] for bit in bits(free)])),)
         if self._found is None:  # often nobody asks: what is left for the last guns is less than they want
-            self._found = self._candidates()
+            self._found = self._covering() if self.takes_all else self._candidates()
         return self._found
 
     def most_w(self, free: int) -> int:
         """No set within `free` can serve more than this."""
-        return min(self.want_w, self._sets.power_w[free])
+        return min(self.want_w, self.sets.power_w[free])
 
-    def allows(self, used: int) -> bool:
-        """False when a twin with fewer hours is left out, or when a later gun could not get what it is promised."""
-        return self._sets.in_sequence[used] and self.promises.kept_without(used)
+    def _all_costs(self) -> list[int]:
+        """The cost of every set, by its mask."""
+        costs = [0]
+        for cost in self._costs_of:
+            costs += [sum_ + cost for sum_ in costs]
+        return costs
 
-    def _cost(self, mask: int) -> int:
-        return sum([self._costs[bit.bit_length() - 1] for bit in bits(mask)])
+    def _covering(self) -> list[tuple[int, int, int]]:
+        """Sets that give all that is wanted; without its weakest module none of them does."""
+        sets, want_w, beyond, costs = self.sets, self.want_w, ~self.reach, self._all_costs()
+        totals = zip(sets.power_w, sets.weakest_w, strict=True)
+        masks = [mask for mask, (total, weakest) in enumerate(totals) if total - weakest < want_w <= total]
+        return [(want_w, mask, costs[mask]) for mask in masks if not mask & beyond and sets.without_gap[mask]]
 
     def _candidates(self) -> list[tuple[int, int, int]]:
-        power_w, rest_w, count = self._sets.power_w, self._sets.rest_w, self._sets.count
-        without_gap, want_w, floor, room = self._sets.without_gap, self.want_w, self.floor, max(self.room, self.floor)
-        # A set whose weakest module adds nothing is idle in part: only a promise can ask for it.
-        if self.takes_all:
-            masks = [m for m in subsets(self.reach) if rest_w[m] < want_w <= power_w[m] and without_gap[m]]
-        else:
-            masks = [
-                m
-                for m in subsets(self.reach)
-                if (rest_w[m] < want_w or count[m] == floor) and floor <= count[m] <= room and without_gap[m]
-            ]
-        found = [(-min(want_w, power_w[mask]), self._cost(mask), mask) for mask in masks]
+        """A set whose weakest module adds nothing is idle in part: only a promise can ask for it."""
+        sets, want_w, floor, room = self.sets, self.want_w, self.floor, max(self.room, self.floor)
+        power_w, weakest_w, costs = sets.power_w, sets.weakest_w, self._all_costs()
+        found = [
+            (-min(want_w, power_w[mask]), costs[mask], mask)
+            for mask in subsets(self.reach)
+            if sets.without_gap[mask]
+            and floor <= mask.bit_count() <= room
+            and (power_w[mask] - weakest_w[mask] < want_w or mask.bit_count() == floor)
+        ]
         found.sort()
         return [(-negative_w, mask, cost) for negative_w, cost, mask in found]
 
@@ -139,6 +139,7 @@ def _extend(ways: Ways, options: _Options) -> tuple[int, Ways]:
     """The best power that any way leaves for this gun (its locked modules apart), and all ways that serve it so."""
     best_w = -1
     extended: Ways = {}
+    in_sequence, promises = options.sets.in_sequence, options.promises
     for used, (cost_so_far, chosen) in ways.items():
         free = options.reach & ~used
         if options.most_w(free) < best_w:
@@ -146,12 +147,13 @@ def _extend(ways: Ways, options: _Options) -> tuple[int, Ways]:
         for served_w, mask, cost in options.within(free):
             if served_w < best_w:
                 break
-            if mask & used or not options.allows(used | mask):
+            after = used | mask
+            if mask & used or not in_sequence[after] or (promises is not None and not promises.kept_without(after)):
                 continue
             if served_w > best_w:
                 best_w, extended = served_w, {}
             total = cost_so_far + cost
-            known = extended.get(used | mask)
+            known = extended.get(after)
             if known is None or total < known[0]:
-                extended[used | mask] = (total, (*chosen, mask))
+                extended[after] = (total, (*chosen, mask))
     return best_w, extended

@@ -49,6 +49,8 @@ class GunControl:
         self._bus_told_at_s: float | None = None
         self._silent_since_s: float | None = None
         self._driven_at_s = float("-inf")
+        #: when the last car left: what was told of the bus before says nothing of the next one's
+        self._left_at_s = float("-inf")
         #: the last two told bus voltages that lie STEADY_APART_S apart: (when, V)
         self._told: tuple[float, float] | None = None
         self._told_before: tuple[float, float] | None = None
@@ -71,6 +73,7 @@ class GunControl:
         if status is VehicleStatus.WAITING:
             self.drive.end_session()
         if status is VehicleStatus.NO_CAR:
+            self._left_at_s, self._told, self._told_before = snapshot.heard_at_s or self._left_at_s, None, None
             self.drive.end_session()
             self.unplugged_live = measured_a > UNPLUGGED_LIVE_A
         elif status is not VehicleStatus.FAULT:
@@ -85,6 +88,8 @@ class GunControl:
             return
         dead = bus_v < self._settings.safety.dead_voltage_v
         self.told_dead_at_s = self._bus_told_at_s if dead and self._bus_told_at_s > self._driven_at_s else None
+        if self._bus_told_at_s <= self._left_at_s:
+            return
         if self._told is None or self._bus_told_at_s - self._told[0] >= STEADY_APART_S:
             self._told_before, self._told = self._told, (self._bus_told_at_s, bus_v)
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NoReturn
 
 from planning.model import ValueKind, VehicleStatus
@@ -20,6 +21,9 @@ from planning.settings import Priority
 MAX_PAYLOAD_BYTES = 1024
 #: How much of a refused payload is shown to people, in characters.
 SHOWN_CHARACTERS = 64
+
+#: Payloads whose meaning is remembered: devices repeat themselves all day.
+REMEMBERED = 256
 
 _BLANKS = " \t\r\n"
 # float() would also take nan, 4_0, full-width digits and hex; these patterns know ASCII digits only.
@@ -87,6 +91,7 @@ class Content:
 # --- form ---------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(REMEMBERED)
 def parse(payload: bytes) -> Content:
     """Read a payload: plain text, a JSON number, string, true, false, or an object with `value`, `ts`, `seq`.
 

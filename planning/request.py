@@ -81,6 +81,8 @@ class Assignment:
     holdings: tuple[Holding, ...] = ()
     #: guns as last served, best first: a gun that waits passes one ahead of it only by priority_hysteresis
     order: tuple[int, ...] = ()
+    #: gun and since when it could do with one module less but for the noise of its demand, by gun
+    falling: tuple[tuple[int, int], ...] = ()
 
     def modules_of(self, gun: int) -> tuple[int, ...]:
         return tuple(holding.module for holding in self.holdings if holding.gun == gun)

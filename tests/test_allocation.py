@@ -204,6 +204,20 @@ def test_noise_of_5_percent_around_a_step_moves_nothing(
     assert station.moves == after_start
 
 
+def test_what_stays_in_the_noise_below_a_step_for_half_a_minute_has_fallen() -> None:
+    station = Station(release_delay_ms=0)
+    assert station.counts(six(g1=220)) == {1: 6}
+    below = station.step(six(g1=195))
+    assert counts(below) == {1: 6}, "five give 200 kW, but a wave of 5 % would want the sixth again"
+    assert below.next_due_ms == station.now_ms + 30_000
+    assert station.counts(six(g1=190), after_s=29) == {1: 6}
+    assert station.counts(six(g1=197), after_s=0.5) == {1: 6}, "a wave within step_margin of the step: it begins anew"
+    assert station.counts(six(g1=195), after_s=0.5) == {1: 6}
+    assert station.counts(six(g1=195), after_s=29.9) == {1: 6}
+    assert station.counts(six(g1=195), after_s=0.1) == {1: 5}
+    assert station.counts(six(g1=200), after_s=0.1) == {1: 5}
+
+
 def test_order_flips_of_nearly_equal_demands_move_nothing() -> None:
     station, noise = Station(), random.Random(1)
     station.step(six(g1=200, g2=200, g3=200))

@@ -125,6 +125,22 @@ def test_a_bus_is_steady_when_told_twice_the_same(
     assert (gun.told_steady_v(NOW + after_s) == second_v) is steady
 
 
+def test_what_was_told_of_the_bus_of_one_car_says_nothing_of_the_next_ones(gun: GunControl) -> None:
+    """A module matched to a voltage of before would close with all of it onto a bus that is empty by now."""
+    told = replace(CHARGING, bus_voltage_v=400.0)
+    for at_s in (NOW, NOW + 2.0):
+        tell(gun, told, at_s)
+    assert gun.told_steady_v(NOW + 2.0) == 400.0
+    gun.take(GunSnapshot(1, replace(told, status=VehicleStatus.NO_CAR), NOW + 3.0, NOW + 2.0), 0.0)
+    gun.take(GunSnapshot(1, told, NOW + 4.0, NOW + 2.0), 0.0)
+    assert gun.told_steady_v(NOW + 4.0) is None
+    assert gun.told_bus_v(NOW + 4.0) == 400.0, "but nobody calls it dead"
+    tell(gun, told, NOW + 5.0)
+    assert gun.told_steady_v(NOW + 5.0) is None
+    tell(gun, told, NOW + 7.0)
+    assert gun.told_steady_v(NOW + 7.0) == 400.0
+
+
 def test_a_fault_that_is_over_at_once_is_answered_all_the_same(gun: GunControl) -> None:
     tell(gun, replace(CHARGING, status=VehicleStatus.FAULT))
     tell(gun, CHARGING)
