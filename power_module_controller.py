@@ -121,6 +121,7 @@ class _Slot:
         "off_frames",
         "order",
         "plan_at_s",
+        "settled_off",
         "view",
     )
 
@@ -138,6 +139,7 @@ class _Slot:
         self.ask_load = False  # it confirmed OFF: its contactor waits for a current that was read after it
         self.emergency = False  # off_now was called and the sender has not seen it yet
         self.plan_at_s = self.moved_at_s = -math.inf
+        self.settled_off = False  # it is ordered off and proven off: a reply that says so again changes nothing
         self.off_frames = make.encode_power(address, False)
 
 
@@ -456,7 +458,7 @@ class PowerModuleController:
             return
         flags = reading.flags
         if flags is not None:
-            if flags.on is not view.on or slot.drive.stopped:
+            if flags.on is not view.on or (slot.drive.stopped and not slot.settled_off):
                 self._plan_soon(slot, now_s)
             view.take_status(
                 flags.on, flags.constant_current, flags.faults, flags.warnings, flags.same_serial, now_s, asked_at_s
@@ -545,7 +547,8 @@ class PowerModuleController:
                     self._plan_module(slot, now_s)
             busy = any(slot.plan_at_s <= now_s for slot in self._slots)
             self._pace_raises(now_s)
-            self._plan_reads(now_s, thin, BUSY_PLAN_STEP_S if busy else PLAN_STEP_S)
+            idle_step_s = SETTLED_STEP_S if all(slot.settled_off for slot in self._slots) else PLAN_STEP_S
+            self._plan_reads(now_s, thin, BUSY_PLAN_STEP_S if busy else idle_step_s)
         self._say()
 
     def _pace_raises(self, now_s: float) -> None:
@@ -583,6 +586,7 @@ class PowerModuleController:
         slot.barred |= slot.view.refused
         order = OFF_ORDER if self._expired or slot.barred else slot.order
         wish = slot.drive.step(slot.view, order, now_s)
+        slot.settled_off = wish.settled and slot.drive.stopped
         slot.plan_at_s = now_s + (SETTLED_STEP_S if wish.settled else 0.0)
         if wish.stopped is not None:
             self._ended(slot, wish.stopped)

@@ -11,6 +11,7 @@ is what switching, ramps and caution cost. A driver leaves when he has what he w
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import statistics
@@ -64,12 +65,9 @@ class Visit:
     arrived_s: float
     plugged_s: float
     car: Car
+    delivered_kwh: float = 0.0  # at the gun's outlet
     without_power_s: float = 0.0
     ended_s: float | None = None
-
-    @property
-    def delivered_kwh(self) -> float:
-        return self.car.energy_kwh - self.car.arrived_with_kwh
 
     def alone_s(self) -> float:
         """How long it would have stood here with all modules for itself."""
@@ -79,9 +77,16 @@ class Visit:
             power_kw = min(car.wanted_kw(), GUN_KW)
             if power_kw <= 0.0:
                 break
-            car.charge(power_kw * 10.0 / 3600.0)
+            fill(car, power_kw, 10.0)
             seconds += 10.0
         return seconds
+
+
+def fill(car: Car, power_kw: float, for_s: float) -> None:
+    """Power at the gun's outlet; the resistance of the pack keeps its part, as in the simulated plant."""
+    ocv_v, ohm = car.ocv_v(), car.resistance_ohm
+    current_a = (math.sqrt(ocv_v**2 + 4000.0 * ohm * power_kw) - ocv_v) / (2.0 * ohm)
+    car.charge(ocv_v * current_a / 1000.0 * for_s / 3600.0)
 
 
 @dataclass(slots=True)
@@ -129,9 +134,11 @@ def simulated(rule: Priority) -> Day:
                 if visit is None and isinstance(point.car, Car):
                     visit = standing[point.gun] = Visit(timetable[len(day.visits)].at_s, now_s, point.car)
                     day.visits.append(visit)
-                if visit is not None and visit.car.wanted_kw() > ASKS_KW and now_s - visit.plugged_s > PREPARE_S:
+                if visit is not None:
                     gets_kw = station.plant.bus_current_a(point.gun) * station.plant.bus_voltage_v(point.gun) / 1000.0
-                    visit.without_power_s += STEP_S * (gets_kw < POWER_SHARE * visit.car.wanted_kw())
+                    visit.delivered_kwh += gets_kw * STEP_S / 3600.0
+                    asks = visit.car.wanted_kw() > ASKS_KW and now_s - visit.plugged_s > PREPARE_S
+                    visit.without_power_s += STEP_S * (asks and gets_kw < POWER_SHARE * visit.car.wanted_kw())
         day.moves = station.plant.referee.closings
     return day
 
@@ -173,7 +180,8 @@ def ideal(rule: Priority) -> Day:
         for given in result.guns:
             visit = guns[given.gun].visit
             if visit is not None:
-                visit.car.charge(given.allocated_kw / 3600.0)
+                fill(visit.car, given.allocated_kw, 1.0)
+                visit.delivered_kwh += given.allocated_kw / 3600.0
                 wanted_kw = guns[given.gun].wanted_kw(now_s)
                 visit.without_power_s += wanted_kw > ASKS_KW and given.allocated_kw < POWER_SHARE * wanted_kw
     return day
