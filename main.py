@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import importlib
 import json
 import logging
@@ -52,6 +53,8 @@ VERSION = "0.1.0"
 SUPERVISE_S = 0.1
 #: Threads take turns this often (Python's own 5 ms are a quarter of what an emergency stop may take to the wire).
 SWITCH_S = 0.001
+#: The garbage collector looks at new objects when there are so many more of them.
+YOUNG_OBJECTS = 20_000
 STATUS_S = 1.0
 #: What counts up (hours, operations) is written this often.
 KEEP_S = 60.0
@@ -606,6 +609,11 @@ def _run(wires: Wires, clock: SystemClock, logs: LogSystem, speed: float) -> int
     logs.record_inputs(f"# {VERSION} {boot_id()} {os.getpid()}")
     station = Station(settings, wires.gpio, wires.open_bus, clock, logs, speed, wires.mqtt_version)
     station.core.demand.restore(read_kept(settings.folder / "station_state.json"))
+    # What stands by now stands for good, and what messages and steps make is freed by its count: the collector looks at
+    # the few cycles that are left, seldom (a look at everything takes some 20 ms, with every thread waiting).
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
     if desk is not None:
         desk.start()
         for line in desk.greeting():

@@ -27,7 +27,7 @@ from bench.allocation import quantiles_ms
 from bench.feed import Feed, encoded
 from bench.table import Table
 
-LATENCIES, MESSAGES, ROUNDS, WATCHED_S = 100, 30_000, 4, 20.0
+LATENCIES, MESSAGES, ROUNDS, WATCHED_S = 100, 30_000, 8, 20.0
 DEVICES = {"D1": (1, 2), "D2": (3, 4), "D3": (5, 6)}
 TARGET_V = 700.0
 #: A set-point rises in steps as far apart as the bus allows; the next message waits until the last steps are over.
