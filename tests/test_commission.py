@@ -237,7 +237,7 @@ def test_a_feedback_chain_that_tells_nonsense_ends_it_before_anything_moves(tmp_
 def run_main(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     disabled = "\n".join(f"module{number}_enabled = false" for number in range(3, 10))
     (folder / "config.ini").write_text(f"[Modules]\n{disabled}\n[MQTT]\nport = {free_port()}\n")
-    command = [sys.executable, "main.py", "--simulate", "--commission", "--cars", "0", "--speed", "10", *arguments]
+    command = [sys.executable, "main.py", "--simulate", "--commission", "--cars", "0", "--speed", "5", *arguments]
     return subprocess.run(
         [*command, "--config", str(folder / "config.ini")],
         cwd=PROJECT, input=typed, capture_output=True, text=True, timeout=120, check=False,

@@ -13,10 +13,10 @@ from simulator.virtual import Level, VirtualStation, settings_at
 from tests.long_run import Run, run
 
 ROOT = Path(__file__).parent.parent
-HALF_HOUR_CARS = 10
+QUARTER_HOUR_CARS = 6
 
 
-def readings(folder: Path, hours: float = 0.5, cars: int = HALF_HOUR_CARS) -> Run:
+def readings(folder: Path, hours: float = 0.25, cars: int = QUARTER_HOUR_CARS) -> Run:
     return run(Level.READINGS, folder, hours, cars)
 
 
@@ -28,14 +28,14 @@ def assert_safe(result: Run) -> None:
     assert result.late_power == []
 
 
-def test_half_an_hour_over_the_full_wire_is_safe_and_allocates_as_the_readings_do(
+def test_a_quarter_of_an_hour_over_the_full_wire_is_safe_and_allocates_as_the_readings_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wire = run(Level.WIRE, tmp_path, hours=0.5, cars=HALF_HOUR_CARS)
+    wire = run(Level.WIRE, tmp_path, hours=0.25, cars=QUARTER_HOUR_CARS)
     referee = wire.station.plant.referee
     with capsys.disabled():
         print(
-            f"\nhalf an hour over the wire in {wire.cpu_s:.0f} s ({1800 / wire.cpu_s:.0f} x): "
+            f"\na quarter of an hour over the wire in {wire.cpu_s:.0f} s ({900 / wire.cpu_s:.0f} x): "
             f"{referee.closings} closings, "
             f"{referee.openings} openings, {wire.station.forecourt.served} cars, "
             f"longest wait for power {wire.longest_wait_s:.0f} s, "

@@ -12,11 +12,10 @@ from test_under_fire import busy, stop_and_reset, with_tls
 
 from protocols import PROTOCOLS
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.soak]
 
-#: In every run one make that differs most from the default one; the others in the long run.
-IN_EVERY_RUN = "infypower"
-OTHERS = sorted(set(PROTOCOLS) - {IN_EVERY_RUN, "uugreen"})
+#: All but the default make, which the other tests of the real program have.
+OTHERS = sorted(set(PROTOCOLS) - {"uugreen"})
 SET_WITHIN_S = {"infypower": 0.5}  # others: 0.1
 LIMITS_KW = (60, 1000, 55, 1000, 50, 1000)
 
@@ -119,11 +118,6 @@ def serve_set_and_stop(folder: Path, make: str, stops: int) -> None:
         assert station.main is not None and station.main.end() == 0
 
 
-def test_infypower_serves_is_set_and_stopped_in_time(tmp_path: Path) -> None:
-    serve_set_and_stop(tmp_path, IN_EVERY_RUN, 2)
-
-
-@pytest.mark.soak
 @pytest.mark.parametrize("make", OTHERS)
 def test_every_make_serves_is_set_and_stopped_in_time(tmp_path: Path, make: str) -> None:
     serve_set_and_stop(tmp_path, make, 3)
