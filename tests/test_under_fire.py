@@ -315,7 +315,7 @@ def test_a_thread_that_dies_ends_everything_through_the_safe_door(tmp_path: Path
         edge_s = float(state["last_heartbeat_edge_s"]) - broken_s
         print(f"{thread}: ended after {took_s:.2f} s, OFF after {offs[0].at_s - broken_s:.3f} s, edge {edge_s:.3f} s")
         if thread in ("control", "decision"):
-            # the last edge is the line itself, falling when the outputs are disabled already (0.16 s on a quiet machine)
+            # the last edge is the line itself, which falls when the outputs are disabled already; a busy machine is late
             assert edge_s <= 0.5, "a dead control thread beats no more"
         else:
             assert state["violation_counts"] == {}, "the control thread lives and unloads first"
