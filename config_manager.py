@@ -39,6 +39,8 @@ from planning.settings import (
 __all__ = ["ConfigError", "effective_lines", "load", "markdown_table"]
 
 LOCAL_NAME = "config.local.ini"
+#: What an update tries before it is put in place: the delivered file, and the site's own if it had to be changed.
+TRIAL_NAME, LOCAL_TRIAL_NAME = "config.trial.ini", "config.local.trial.ini"
 MAX_FILE_BYTES = 1_000_000
 
 
@@ -80,6 +82,8 @@ def _read_files(draft: Draft, path: Path) -> None:
         raise ConfigError([f"{path.name} at {path.parent} names no section: it is empty. Put back the delivered file."])
     _take(draft, path.name, main)
     local = path.with_name(LOCAL_NAME)
+    if path.name == TRIAL_NAME and path.with_name(LOCAL_TRIAL_NAME).exists():
+        local = path.with_name(LOCAL_TRIAL_NAME)
     if local != path and os.path.lexists(local):
         _overlay(draft, local)
 

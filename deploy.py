@@ -1,206 +1,277 @@
-"""Job: say which version runs and what is new at the remote; later it will update, roll back and keep main.py running.
+"""Job: bring a new version to the station, or go back to the old one, and keep main.py running. The command line of
+updates/, which does the work; docs/updates.md says what happens when.
 
-Thread: MainThread of a process of its own. Lock: none. Units: s. Needs git; imports nothing of the station, so that it
-works when the station does not. Exit codes: 0 done or nothing new, 1 refused or postponed, 2 usage.
+Thread: MainThread of a process of its own. Lock: HOME/deploy.lock (flock), one deploy.py at a time. Units: s.
+Imports nothing of the station, so that it works when the station does not. Exit codes: 0 done or nothing new, 1 refused
+or postponed, 2 usage, 3 rolled back.
 """
 
 from __future__ import annotations
 
-import argparse
-import configparser
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import git
+if __name__ == "__main__":  # before anything else is imported: this file may not be the one that shall run
+    from updates import launcher
 
-EXIT_DONE, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
+    launcher.go_on(Path(__file__), sys.argv[1:])
+
+import argparse
+import os
+import pwd
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Event
+
+from updates.home import Home, commit_of, is_held, take_lock
+from updates.journal import Journal, Phase, load
+from updates.mirror import changed_files
+from updates.restart import restart
+from updates.sequence import Sequence as Update
+from updates.settings import DeploySettings, read_settings
+from updates.station import Status, busy, read_status
+from updates.supervise import Supervisor
+from updates.terms import Exit, Refused, short
+
 HERE = Path(__file__).resolve().parent
-#: main.py replaces status.json every second.
-RUNNING_WITHIN_S = 3.0
-#: A fetch that takes longer is given up; the station's network may be a mobile link.
-FETCH_LIMIT_S = 120.0
-#: git must never ask anybody anything, and a link that stalls ends the fetch.
-ENVIRONMENT = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "100",
-    "GIT_HTTP_LOW_SPEED_TIME": "30",
-}
+#: A second deploy.py waits so long for the first one.
+LOCK_WAIT_S = 3.0
+LOCK_LOOK_S = 0.1
 
 
-class Refused(Exception):
-    """It cannot be done; the text says why and what to do."""
+class RealClock:
+    """Time as it is."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def wall_s(self) -> float:
+        return datetime.now(UTC).timestamp()
+
+    def minute_of_day(self) -> int:
+        now = datetime.now()  # local time, as the window is
+        return now.hour * 60 + now.minute
+
+    def wait(self, seconds: float) -> None:
+        Event().wait(seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where updates come from: [Deploy] of config.ini and config.local.ini."""
-
-    remote: str = "origin"
-    branch: str = "main"
-
-    @property
-    def tracking(self) -> str:
-        """Where a fetch keeps what the remote has."""
-        return f"refs/remotes/{self.remote}/{self.branch}"
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
-def read_source(config: Path) -> Source:
-    """Remote and branch; a config that cannot be read gives the defaults (main.py names what is wrong with it)."""
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
+@contextmanager
+def locked(home: Home, clock: RealClock, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Nobody else updates meanwhile. Raises Refused."""
+    end_s = clock.now_s() + wait_s
+    while (lock := take_lock(home.deploy_lock)) is None:
+        if clock.now_s() >= end_s:
+            raise Refused(f"Another deploy.py is at work in {home.folder}. Wait until it has ended")
+        clock.wait(LOCK_LOOK_S)
+    with lock:
+        yield
+
+
+def refuse_others(home: Home) -> None:
+    """Whoever else writes here leaves files that the station's user cannot change any more. Raises Refused."""
+    owner = home.folder.stat().st_uid
+    if os.geteuid() != owner:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise Refused(f"{home.folder} belongs to the user {name}. Type: sudo -u {name} python3 deploy.py ...")
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def update(home: Home, clock: RealClock, named: str) -> Exit:
+    with locked(home, clock):
+        return Update(home, clock, say).update(named)
+
+
+def rollback(home: Home, clock: RealClock) -> Exit:
+    with locked(home, clock):
+        return Update(home, clock, say).rollback()
+
+
+def check(home: Home, clock: RealClock) -> Exit:
+    """Ask the remote what is new. Changes nothing that runs."""
+    with locked(home, clock):
+        Update(home, clock, say).look()
+    return Exit.DONE
+
+
+def settle(home: Home, clock: RealClock) -> Exit:
+    """Started by main.py after a power cut: judge the release on probation, unless another deploy.py does."""
+    with locked(home, clock, 0.0):
+        return Update(home, clock, say).finish(watch_only=True)
+
+
+def everything(home: Home, clock: RealClock) -> Exit:
+    """Update if something is new, and see that the station runs: what a person on site expects."""
     try:
-        parser.read([config, config.with_name("config.local.ini")], encoding="utf-8-sig")
-    except (configparser.Error, UnicodeDecodeError):
-        return Source()
-    told = parser["Deploy"] if parser.has_section("Deploy") else {}
-    return Source(told.get("remote", "origin"), told.get("branch", "main"))
+        ended = update(home, clock, "")
+    except Refused as refusal:
+        say(str(refusal))
+        ended = Exit.REFUSED
+    with locked(home, clock):
+        return _see_that_it_runs(home, clock, ended)
 
 
-# --- status ------------------------------------------------------------------------------------------------------
+def _see_that_it_runs(home: Home, clock: RealClock, ended: Exit) -> Exit:
+    status = read_status(home, clock.wall_s())
+    wanted = home.running() or commit_of(home.folder)
+    if not is_held(home.main_lock):
+        say("The station does not run: starting it")
+    elif status is None or not status.fresh or not status.commit or wanted.startswith(status.commit):
+        return ended
+    elif (why := busy(home, clock.wall_s(), read_settings(home).idle_for_s)) is not None:
+        say(f"The station still runs version {status.version} ({status.commit}); not started anew: {why}")
+        return Exit.REFUSED
+    else:
+        say(f"The station still runs {status.commit}: starting it anew as {short(wanted)}")
+    started = restart(home, clock)
+    say(f"Started by {started.way.value}; tail -f {home.folder / 'debug.log'} shows what it does")
+    return ended
 
 
-def running(folder: Path, now_s: float) -> str:
-    """What status.json tells, in one line. `now_s`: Unix seconds."""
-    path = folder / "status.json"
+# --- status ---------------------------------------------------------------------------------------------------------
+
+
+def status(home: Home, clock: RealClock) -> Exit:
+    """One screen. Works without git, and with settings that cannot be read."""
+    journal = load(home)
+    rows = {
+        "Running": _running(home, read_status(home, clock.wall_s())),
+        "Release": _release(home, journal),
+        "Available": _available(home, journal, clock.wall_s()),
+        "Last good": ", before it ".join(short(commit) for commit in reversed(journal.good)) or "none yet",
+        "Last attempt": _attempt(journal),
+        "By itself": _by_itself(home, clock),
+        "Files": _files(home),
+    }
+    for name, text in rows.items():
+        say(f"{name:<13} {text}")
+    for commit, why in list(journal.refused.items())[-3:]:
+        say(f"{'Not again':<13} {short(commit)}: {why}")
+    return Exit.DONE
+
+
+def _running(home: Home, last: Status | None) -> str:
+    if last is None:
+        return f"not known (no status.json in {home.folder} that can be read)" if home.status.exists() else "no"
+    if not last.fresh:
+        return f"no (status.json is {last.age_s:.0f} s old; version {last.version} was last {last.state})"
+    return f"version {last.version}, commit {last.commit or 'not known'}, {last.state}, process {last.pid}"
+
+
+def _release(home: Home, journal: Journal) -> str:
+    commit = home.running()
+    if not commit:
+        return f"none: the files in {home.folder} run, commit {short(commit_of(home.folder)) or 'not known'}"
+    why = home.why_unusable(commit)
+    probation = ", on probation" if journal.unconfirmed else ""
+    return f"{short(commit)}{probation}" if why is None else f"{short(commit)}, DAMAGED: {why}"
+
+
+def _available(home: Home, journal: Journal, wall_s: float) -> str:
+    if not journal.fetched_at_s:
+        return "not asked yet: deploy.py check"
+    hours = max(0.0, wall_s - journal.fetched_at_s) / 3600
+    new = journal.available if journal.available != home.running() else ""
+    return f"{short(new) or 'nothing new'} (asked {hours:.1f} h ago)"
+
+
+def _attempt(journal: Journal) -> str:
+    if journal.phase is None:
+        return journal.reason or "none"
+    at = datetime.fromtimestamp(journal.at_s).astimezone()
+    name = f"{short(journal.target)}{f' ({journal.tag})' if journal.tag else ''}, {at:%Y-%m-%d %H:%M}"
+    if journal.phase is Phase.FAILED:
+        return f"{name}: failed, {journal.reason}"
+    return f"{name}: {journal.phase.value}"
+
+
+def _by_itself(home: Home, clock: RealClock) -> str:
     try:
-        status: dict[str, Any] = json.loads(path.read_text())
-        age_s = now_s - float(status["ts"])
-        version, state, pid = status["version"], status["state"], status["pid"]
-    except FileNotFoundError:
-        return f"Station: not running (no status.json in {folder})"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"Station: not known ({path} cannot be read: {error})"
-    if abs(age_s) > RUNNING_WITHIN_S:
-        return f"Station: not running (status.json is {age_s:.0f} s old; version {version} was last {state})"
-    return f"Station: version {version} is running, {state} (process {pid})"
+        settings = read_settings(home)
+    except Refused as refusal:
+        return str(refusal)
+    if settings.interval_s <= 0:
+        return "only when asked ([Deploy] interval = 0)"
+    return f"`deploy.py run` looks every {settings.interval_s:.0f} s, {_next_window(settings, clock)}"
 
 
-def release(repo: git.Repo) -> str:
-    """The commit that is checked out, in one line."""
-    commit = repo.head.commit
-    branch = "no branch" if repo.head.is_detached else f"branch {repo.active_branch.name}"
-    tree = "modified: local changes belong into config.local.ini" if modified(repo) else "not modified"
-    return f"Files: commit {commit.hexsha[:10]} of {commit.committed_datetime:%Y-%m-%d}, {branch}, {tree}"
+def _next_window(settings: DeploySettings, clock: RealClock) -> str:
+    now = clock.minute_of_day() in settings.window
+    return f"in the window {settings.window}{', which is now' if now else ''}"
 
 
-def modified(repo: git.Repo) -> bool:
-    """Tracked files differ from the commit; files that the station writes do not count."""
-    return bool(repo.is_dirty(untracked_files=False))
-
-
-def status(config: Path) -> int:
-    # the stamp in status.json is wall-clock time, so that is what it is compared with
-    print(running(config.parent, datetime.now(UTC).timestamp()))
-    print(release(open_repo(HERE)))
-    return EXIT_DONE
-
-
-# --- check -------------------------------------------------------------------------------------------------------
-
-
-def check(config: Path) -> int:
-    """Fetch, and say how many commits are new. Changes no file of the station."""
-    repo, source = open_repo(HERE), read_source(config)
-    fetch(repo, source)
-    new, own = _count(repo, f"HEAD..{source.tracking}"), _count(repo, f"{source.tracking}..HEAD")
-    print(f"{new} new {_commits(new)} on {source.remote}/{source.branch}" if new else "Nothing new")
-    if own:
-        print(f"{own} {_commits(own)} here that {source.remote}/{source.branch} does not have")
-    return EXIT_DONE
-
-
-def fetch(repo: git.Repo, source: Source) -> None:
-    """Bring what the remote has into the repository. Raises Refused."""
-    import git
-
-    if source.remote not in [remote.name for remote in repo.remotes]:
-        raise Refused(f"[Deploy] remote = {source.remote}: git knows no such remote here. See: git remote -v")
+def _files(home: Home) -> str:
+    """Whether a person has changed what was delivered."""
     try:
-        repo.git.fetch(
-            "--quiet", "--no-tags", source.remote, f"+refs/heads/{source.branch}:{source.tracking}",
-            kill_after_timeout=FETCH_LIMIT_S,
-        )  # fmt: skip
-    except git.GitCommandError as error:
-        raise Refused(f"{source.remote}/{source.branch} could not be fetched: {_reason(error)}") from error
+        changed = changed_files(home) if (home.folder / ".git").exists() else []
+    except Refused as refusal:
+        return str(refusal)
+    return f"changed by hand: {', '.join(changed[:5])}" if changed else "not changed by hand"
 
 
-def _count(repo: git.Repo, span: str) -> int:
-    return int(repo.git.rev_list("--count", span))
-
-
-def _commits(count: int) -> str:
-    return "commit" if count == 1 else "commits"
-
-
-# --- the rest ----------------------------------------------------------------------------------------------------
-
-
-def open_repo(folder: Path) -> git.Repo:
-    """The repository that the program runs from. Raises Refused."""
-    try:
-        import git  # only here: usage and refusals must work without it
-    except ImportError as error:
-        raise Refused(f"No git or GitPython ({error}). Type make .venv, then .venv/bin/python deploy.py") from error
-    try:
-        repo = git.Repo(folder)
-        repo.git.update_environment(**ENVIRONMENT)
-        repo.git.rev_parse("--verify", "HEAD")
-    except git.GitCommandError as error:
-        raise Refused(f"git refuses {folder}: {_reason(error)}. Run this as the owner of the folder") from error
-    except git.InvalidGitRepositoryError as error:
-        raise Refused(f"{folder} is no git checkout; clone the station anew") from error
-    return repo
-
-
-def _reason(error: git.GitCommandError) -> str:
-    """What git itself said, in one line."""
-    return " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("' .")
-
-
-def not_yet(config: Path, command: str | None) -> int:
-    """Everything that would move files. Prints the two git commands that do it by hand."""
-    source = read_source(config)
-    by_hand = f"git fetch {source.remote} {source.branch}, then git merge --ff-only FETCH_HEAD"
-    if command == "rollback":
-        by_hand = "git log --oneline, then git switch --detach COMMIT"
-    print(f"Updating is not part of this version. By hand, while the station is stopped: {by_hand}.")
-    return EXIT_REFUSED
+# --- the command line -----------------------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Which version of the station runs, and what is new")
+    parser = argparse.ArgumentParser(
+        description="Bring a new version to the station. Without a command: update if there is something new, and see "
+        "that the station runs"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", default=HERE / "config.ini", help="as for main.py")
-    words = {
-        "status": "which version runs and which files are here",
-        "check": "ask the remote what is new",
-        "update": "not in this version",
-        "rollback": "not in this version",
-        "run": "not in this version",
-    }
-    commands = parser.add_subparsers(dest="command", metavar="|".join(words))
-    for word, meaning in words.items():
-        commands.add_parser(word, help=meaning)
+    commands = parser.add_subparsers(dest="command", metavar="status|check|update|rollback|run")
+    commands.add_parser("status", help="what runs, what is new, what happened last")
+    commands.add_parser("check", help="ask the remote what is new")
+    wanted = commands.add_parser("update", help="take what is new; switched only while the station is idle")
+    wanted.add_argument("commit", nargs="?", default="", help="this one, although it failed before")
+    commands.add_parser("rollback", help="back to the confirmed release before this one")
+    kept = commands.add_parser("run", help="keep main.py running; updates by itself if [Deploy] interval says so")
+    kept.add_argument("--updates-only", action="store_true", help="somebody else, such as systemd, keeps it running")
+    kept.add_argument("arguments", nargs="*", metavar="-- ARGS", help="for main.py")
+    commands.add_parser("settle")  # for main.py alone
     return parser
+
+
+def run_command(arguments: argparse.Namespace, home: Home, clock: RealClock) -> Exit:
+    """Raises Refused, OSError."""
+    command: str | None = arguments.command
+    if command == "status":
+        return status(home, clock)
+    refuse_others(home)
+    if command == "check":
+        return check(home, clock)
+    if command == "update":
+        return update(home, clock, arguments.commit)
+    if command == "rollback":
+        return rollback(home, clock)
+    if command == "run":
+        return Supervisor(home, clock, say, arguments.arguments, arguments.updates_only).run()
+    if command == "settle":
+        return settle(home, clock)
+    return everything(home, clock)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Returns the exit code; wrong usage ends it with 2."""
     arguments = _parser().parse_args(argv)
-    config = arguments.config.absolute()
+    home = Home(arguments.config.absolute().parent)
     try:
-        if arguments.command == "status":
-            return status(config)
-        if arguments.command == "check":
-            return check(config)
-        return not_yet(config, arguments.command)
+        return run_command(arguments, home, RealClock())
     except Refused as refusal:
-        print(refusal)
-        return EXIT_REFUSED
+        say(str(refusal))
+    except OSError as error:
+        say(f"{error}. Is this the user that owns {home.folder}, and has its disk room?")
+    return Exit.REFUSED
 
 
 if __name__ == "__main__":

@@ -6,6 +6,14 @@ Exit codes: 0 stopped as asked, 1 safe door, 2 config or hardware, 3 already run
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before anything else is imported: this file may not be the one that shall run
+    from updates import launcher
+
+    launcher.go_on(Path(__file__), sys.argv[1:])
+
 import argparse
 import fcntl
 import gc
@@ -14,11 +22,9 @@ import json
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import can
@@ -41,6 +47,7 @@ from planning.settings import Settings, VoltageRange
 from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
 from service import Service
+from updates.home import commit_of
 from worker import Clock, ClockWatch, SystemClock, Worker
 
 if TYPE_CHECKING:
@@ -56,6 +63,8 @@ SWITCH_S = 0.001
 #: The garbage collector looks at new objects when there are so many more of them.
 YOUNG_OBJECTS = 20_000
 STATUS_S = 1.0
+#: So much of a commit's name goes into status.json, by which deploy.py knows which release speaks.
+COMMIT_LETTERS = 12
 #: What counts up (hours, operations) is written this often.
 KEEP_S = 60.0
 #: While the safe door is open the control thread is looked at this often.
@@ -333,6 +342,10 @@ class Station:
         self.mqtt.publish(self._reports.fault(news, wall_s))
         self._logs.record_fault(self._reports.fault_line(news, now_s, wall_s))
 
+    def tell_update(self, content: Mapping[str, object]) -> None:
+        """What deploy.py is about. Thread `status`."""
+        self.mqtt.publish(self._reports.update(content))
+
     def _failed(self, thread: str, error: BaseException) -> None:
         self.failures.append((thread, error))
 
@@ -420,6 +433,29 @@ def boot_id() -> str:
         return "unknown"
 
 
+class UpdateFile:
+    """update.json, which deploy.py writes: what is new in it, or to a broker that may not know it. Thread `status`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "update.json"
+        self._told: bytes | None = None
+
+    def news(self, connected: bool) -> Mapping[str, object] | None:
+        """What has to be told now; None: nothing, or the file cannot be understood."""
+        if not connected:
+            self._told = None
+            return None
+        try:
+            content = self._path.read_bytes()
+            if content == self._told:
+                return None
+            self._told = content
+            update = json.loads(content)
+        except (OSError, ValueError, RecursionError):
+            return None
+        return update if isinstance(update, dict) else None
+
+
 class StatusFile:
     """status.json every second, and station_state.json when what is kept has changed.
 
@@ -428,13 +464,18 @@ class StatusFile:
 
     def __init__(self, station: Station, folder: Path, clock: Clock) -> None:
         self._station, self._folder, self._clock = station, folder, clock
-        self._about = {"pid": os.getpid(), "boot_id": boot_id(), "version": VERSION}
+        commit = commit_of(Path(__file__).parent)[:COMMIT_LETTERS]
+        self._about = {"pid": os.getpid(), "boot_id": boot_id(), "version": VERSION, "commit": commit}
         self._kept: Mapping[str, object] = {}
         self._kept_at_s = float("-inf")
+        self._update = UpdateFile(folder)
 
     def step(self, now_s: float) -> float:
         """One turn; returns the seconds until the next."""
         self.write(now_s)
+        content = self._update.news(self._station.mqtt.connected)
+        if content is not None:
+            self._station.tell_update(content)
         return STATUS_S
 
     def write(self, now_s: float, ended: bool = False) -> None:

@@ -24,6 +24,8 @@ BURST_S = 1.0
 BURST = 2
 #: A change of power smaller than this is no news.
 POWER_STEP_KW = 1.0
+#: So much of a text that another program wrote is passed on.
+MOST_TEXT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class Reports:
         }
         where = "station" if rejection.gun is None else str(rejection.gun)
         return OutMessage(f"{self._root}/{where}/rejected/central", _json(content))
+
+    def update(self, content: Mapping[str, object]) -> OutMessage:
+        """What deploy.py wrote about the last update; a key that it left out is null. Any thread."""
+        known = {key: _plain(content.get(key)) for key in ("ts", "state", "running", "available", "reason")}
+        return OutMessage(f"{self._root}/station/update/central", _json(known), qos=1, retain=True)
 
     def last_will(self) -> OutMessage:
         """What the broker says for us when we are gone; also our own last word at a planned stop."""
@@ -185,6 +192,13 @@ def last_will(topic_root: str) -> OutMessage:
 
 def _fault_facts(fault: FaultReport) -> dict[str, object]:
     return {"code": fault.code, "severity": fault.severity.value, "scope": fault.scope.value, "id": fault.id}
+
+
+def _plain(value: object) -> str | float | None:
+    """A text or a number of a file that another program wrote; anything else must not break the JSON of all."""
+    if isinstance(value, str):
+        return value[:MOST_TEXT]
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _stamp(wall_s: float) -> float:

@@ -124,6 +124,15 @@ def test_an_error_names_the_file_in_which_the_bad_value_stands(tmp_path: Path) -
     ]
 
 
+def test_an_update_tries_files_of_its_own_beside_those_in_force(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL, "config.trial.ini")
+    write(tmp_path, "[MQTT]\nport = 1111\n", "config.local.ini")
+    assert load(tmp_path / "config.trial.ini").mqtt.port == 1111
+    write(tmp_path, "[MQTT]\nport = 2222\n", "config.local.trial.ini")
+    assert load(tmp_path / "config.trial.ini").mqtt.port == 2222
+    assert read(tmp_path, MINIMAL).mqtt.port == 1111
+
+
 def test_a_smaller_station_in_the_local_file_needs_no_change_of_the_main_file(tmp_path: Path) -> None:
     main = MINIMAL + "[Devices]\nD2 = 3, 4\nD3 = 5, 6\n[Modules]\nmodule9_address = 9\n"
     found = read(tmp_path, main, "[General]\ngun_count = 3\nmodule_count = 4\n")

@@ -18,7 +18,7 @@ ROOMS = (
     "main", "mqtt_handler", "message_processor", "gun", "demand_processor", "power_module_controller",
     "contactor_controller", "config_manager", "logger_config", "deploy",
 )  # fmt: skip
-PACKAGES = ("planning", "protocols", "simulator", "monitoring", "commissioning")
+PACKAGES = ("planning", "protocols", "simulator", "monitoring", "commissioning", "updates")
 OURS = {*ROOMS, *PACKAGES, "worker", "service", "tests", "bench"}
 #: libraries that mean a wire, a socket or a thread
 WIRES = {"can", "paho", "amqtt", "RPi", "git", "socket", "threading", "asyncio", "selectors", "multiprocessing"}
@@ -33,12 +33,13 @@ ROOM_IMPORTS: dict[str, set[str]] = {
     "contactor_controller": {"planning", "threading"},
     "config_manager": {"planning"},
     "logger_config": {"planning", "threading"},
-    "deploy": {"git", "socket", "threading"},
+    "deploy": {"updates", "threading"},
     "worker": {"threading"},
     "service": {"socket"},
 }
 #: main.py builds everything; the simulator and what looks on only inside functions.
-MAIN_AT_THE_TOP = {"planning", "protocols", "worker", "service", "can", "threading", *ROOMS} - {"deploy", "main"}
+MAIN_AT_THE_TOP = {"planning", "protocols", "updates", "worker", "service", "can", "threading", *ROOMS}
+MAIN_AT_THE_TOP -= {"deploy", "main"}
 MAIN_INSIDE_FUNCTIONS = {"simulator", "monitoring", "commissioning"}
 #: Packages: what of ours each may import. Wires only where named.
 PACKAGE_IMPORTS: dict[str, set[str]] = {
@@ -47,6 +48,8 @@ PACKAGE_IMPORTS: dict[str, set[str]] = {
     "simulator": {"simulator", "planning", *WIRES - {"RPi", "git"}},
     "commissioning": {"commissioning", "planning", "protocols", "worker", "gun", "can", "threading"},
     "monitoring": {"monitoring", "planning", "worker", *WIRES - {"RPi", "git", "can"}},
+    # it has to work when the station does not
+    "updates": {"updates", "git", "threading"},
 }
 #: Files of the simulator that build the station itself, or borrow its clock.
 SIMULATOR_EXTRAS: dict[str, set[str]] = {
@@ -61,7 +64,10 @@ NOT_OURS = "simulator/standin/"
 #: Who may start a thread of its own; everybody else has a Worker. paho's loop cannot be stopped from its own thread.
 MAY_START_THREADS = ("worker.py", "logger_config.py", "mqtt_handler.py", "simulator/")
 #: Stamps on messages, stamps in the log, the hours at which an update may come.
-WALL_CLOCK = {"worker.py": {"time.time"}, "logger_config.py": {"datetime.now"}, "deploy.py": {"datetime.now"}}
+WALL_CLOCK = {
+    "worker.py": {"time.time"}, "logger_config.py": {"datetime.now"},
+    "deploy.py": {"datetime.now"}, "launcher.py": {"datetime.now"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

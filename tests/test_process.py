@@ -337,8 +337,8 @@ def test_a_second_instance_is_turned_away_and_the_first_goes_on(station: Rig) ->
     assert "already running" in said and "status.json" in said and "Traceback" not in said
     assert station.main is not None and station.main.running
     first, keys = station.status(), {
-        "ts", "pid", "boot_id", "version", "state", "armed", "mqtt", "can", "modules_heard", "contactors_closed",
-        "idle_s", "step_age_s",
+        "ts", "pid", "boot_id", "version", "commit", "state", "armed", "mqtt", "can", "modules_heard",
+        "contactors_closed", "idle_s", "step_age_s",
     }  # fmt: skip
     assert set(first) == keys | {"priority", "eta_next_module_s", "loss_kw_without_module"}
     later = wait_for(lambda: (s := station.status())["ts"] > first["ts"] and s, "status.json is renewed", 2.0)

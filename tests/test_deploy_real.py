@@ -1,0 +1,143 @@
+"""The real program updated by the real deploy.py: plant, broker and git as on site.
+
+Thread: the test's. Lock: none. Units: s (monotonic).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any
+from unittest import mock
+
+import pytest
+from deploy_rig import ENVIRONMENT, PROJECT, git, wait_for
+from mosquitto import Peer
+from rig import FAST, gpio_of, rig
+
+from updates.home import Home, damage, is_held
+
+#: What a site needs; tests and the simulator stay at home.
+DELIVERED = ("planning", "protocols", "commissioning", "monitoring", "updates")
+DEPLOY = "[Deploy]\nidle_for = 0\nhealth_timeout = 30\nstable_for = 2\n"
+PUSH_TO_ARMED_S = 30.0
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.process]
+
+
+def remote(folder: Path) -> Path:
+    """A repository with the program as it is here."""
+    folder.mkdir()
+    for name in DELIVERED:
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (*PROJECT.glob("*.py"), PROJECT / "requirements.txt", PROJECT / "config.ini", PROJECT / ".gitignore"):
+        shutil.copy(path, folder)
+    git(folder, "init", "-q", "-b", "main")
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> str:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "a release")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def status(home: Home) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(home.status.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if is_held(home.main_lock) else {}
+
+
+def test_the_station_is_updated_and_a_bad_version_is_taken_back(tmp_path: Path) -> None:
+    program = remote(tmp_path / "remote")
+    git(tmp_path, "clone", "-q", str(program), "site")
+    home = Home(tmp_path / "site")
+    home.venvs.mkdir()
+    home.venv_of(home.folder).symlink_to(sys.prefix)  # the packages are those of the tests
+    with rig(tmp_path, local="", start=False) as here, mock.patch.dict(os.environ, gpio_of(here.plant.folder)):
+        home.local.write_text((here.plant.folder / "config.ini").read_text() + FAST + DEPLOY)
+        heard: list[dict[str, Any]] = []
+        with here.peer("vesec/station/update/central") as peer:
+            try:
+                _updates(home, program)
+                told = wait_for(lambda: _told(peer, heard), "the station has told how it ended")
+            finally:
+                _stop(home)
+    assert "current" in [each["state"] for each in told]
+    assert set(told[-1]) == {"ts", "state", "running", "available", "reason"}
+
+
+def _told(peer: Peer, told: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """What came on MQTT, once the last of it is the way back."""
+    with suppress(Empty):
+        while True:
+            told.append(json.loads(peer.heard.get_nowait()[1]))
+    return told if told and told[-1]["state"] == "rolled_back" else None
+
+
+def _updates(home: Home, program: Path) -> None:
+    code, said = deploy(home)  # starts what was cloned
+    assert code == 0, said
+    wait_for(lambda: status(home).get("armed") and status(home)["mqtt"], "the clone runs")
+    first = status(home)
+
+    main = program / "main.py"
+    main.write_text(main.read_text().replace('VERSION = "', 'VERSION = "9.'))
+    pushed_at_s = time.monotonic()
+    newest = commit(program)
+    update = subprocess.Popen(
+        command(home, "update"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, **ENVIRONMENT},
+    )  # fmt: skip
+    wait_for(lambda: _armed(home, newest), "the new version is armed")
+    armed_s = time.monotonic() - pushed_at_s
+    said, _ = update.communicate(timeout=60)
+    assert update.returncode == 0, said
+    print(f"push to armed: {armed_s:.1f} s")
+    assert armed_s <= PUSH_TO_ARMED_S
+    new = status(home)
+    assert (new["version"], new["commit"]) == (f"9.{first['version']}", newest[:12])
+    assert new["modules_heard"] == first["modules_heard"] == 9
+    assert damage(home.release(newest)) is None
+
+    # the next one imports and checks well, and says nothing to its modules any more
+    main.write_text(main.read_text().replace("self.modules.start()", "pass"))
+    bad = commit(program)
+    home.local.write_text(home.local.read_text().replace("health_timeout = 30", "health_timeout = 6"))
+    code, said = deploy(home, "update")
+    assert code == 3, said
+    assert bad[:12] in said
+    wait_for(lambda: _armed(home, newest), "the version before runs again")
+
+
+def _armed(home: Home, commit: str) -> bool:
+    now = status(home)
+    return bool(now) and commit.startswith(now["commit"]) and now["armed"] and now["mqtt"]
+
+
+def command(home: Home, *words: str) -> list[str]:
+    return [sys.executable, str(home.folder / "deploy.py"), *words]
+
+
+def deploy(home: Home, *words: str) -> tuple[int, str]:
+    environment = {**os.environ, **ENVIRONMENT}
+    done = subprocess.run(
+        command(home, *words), capture_output=True, text=True, timeout=90, check=False, env=environment
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def _stop(home: Home) -> None:
+    if is_held(home.main_lock):
+        os.kill(status(home)["pid"], 15)
+        wait_for(lambda: not is_held(home.main_lock), "it ends through the safe door")
