@@ -16,7 +16,9 @@ import pytest
 
 from service import Service
 
-UNIT = Path(__file__).parent.parent / "contrib" / "vesec-station.service"
+CONTRIB = Path(__file__).parent.parent / "contrib"
+UNIT = CONTRIB / "vesec-station.service"
+UNITS = [UNIT, CONTRIB / "vesec-deploy.service"]
 MOST_EXPOSURE = 2.0
 
 
@@ -84,16 +86,18 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_the_unit_is_hardened() -> None:
-    said = analyze("security", "--offline=true", str(UNIT)).stdout
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_the_unit_is_hardened(path: Path) -> None:
+    said = analyze("security", "--offline=true", str(path)).stdout
     exposure = re.search(r"exposure level for \S+: ([\d.]+)", said)
     assert exposure is not None, said
     print(f"exposure {exposure[1]}")
     assert float(exposure[1]) <= MOST_EXPOSURE
 
 
-def test_systemd_understands_the_unit() -> None:
-    said = analyze("verify", "--man=no", str(UNIT))
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_systemd_understands_the_unit(path: Path) -> None:
+    said = analyze("verify", "--man=no", str(path))
     known = ("/opt/vesec", "Failed to prepare", "not executable")  # the program is not installed on this machine
     complaints = [line for line in said.stderr.splitlines() if line.strip() and not any(k in line for k in known)]
     assert complaints == []
