@@ -26,6 +26,7 @@ from updates.terms import Refused, Say, short
 
 #: Room that a release needs, and a venv with its wheels.
 RELEASE_BYTES, VENV_BYTES = 50_000_000, 150_000_000
+SAY_S = 10.0
 #: pip over a mobile link.
 PIP_LIMIT_S = 1200.0
 VENV_LIMIT_S = 300.0
@@ -58,20 +59,30 @@ class Done:
         return f"took too long. {self.last_line}" if self.code is None else self.last_line
 
 
-def run_limited(command: Sequence[str | Path], folder: Path, limit_s: float) -> Done:
-    """Run a program to its end, behind everything else; one that takes longer is killed with all that it started."""
+def run_limited(command: Sequence[str | Path], folder: Path, limit_s: float, say: Say | None = None) -> Done:
+    """Run a program to its end, behind everything else; one that takes longer is killed with all that it started.
+
+    `say` hears every ten seconds that it still works.
+    """
     started = subprocess.Popen(
         ["nice", "-n", "10", *map(str, command)], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    try:
-        output, _ = started.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        output, _ = started.communicate()
-        return Done(None, output.decode(errors="replace"))
-    return Done(started.returncode, output.decode(errors="replace"))
+    waited_s = 0.0
+    while True:
+        wait_s = min(SAY_S, limit_s - waited_s)
+        try:
+            output, _ = started.communicate(timeout=wait_s)
+            return Done(started.returncode, output.decode(errors="replace"))
+        except subprocess.TimeoutExpired:
+            waited_s += wait_s
+        if waited_s >= limit_s:
+            os.killpg(started.pid, signal.SIGKILL)
+            output, _ = started.communicate()
+            return Done(None, output.decode(errors="replace"))
+        if say is not None:
+            say(f"... {waited_s:.0f} s")
 
 
 def check_room(home: Home, needed_bytes: int) -> None:
@@ -152,13 +163,13 @@ def _fill(home: Home, release: Path, venv: Path, say: Say) -> None:
     common = ["--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(lock)]
     say("Fetching the packages")
     _must(
-        run_limited([*pip, "download", "--dest", str(home.wheels), *common], home.folder, PIP_LIMIT_S),
+        run_limited([*pip, "download", "--dest", str(home.wheels), *common], home.folder, PIP_LIMIT_S, say),
         "The packages could not be fetched",
     )
     say("Installing the packages")
     _must(
         run_limited(
-            [*pip, "install", "--no-index", "--find-links", str(home.wheels), *common], home.folder, PIP_LIMIT_S
+            [*pip, "install", "--no-index", "--find-links", str(home.wheels), *common], home.folder, PIP_LIMIT_S, say
         ),
         "The packages could not be installed",
     )
@@ -241,7 +252,8 @@ def _check_settings(home: Home, journal: Journal, release: Path) -> None:
 
 def _check(home: Home, release: Path, config: Path) -> Done:
     command = [str(home.python_of(release)), str(release / "main.py"), "--check", "--config", str(config)]
-    return run_limited(command, home.folder, CHECK_LIMIT_S)
+    done = run_limited(command, home.folder, CHECK_LIMIT_S)
+    return Done(done.code, done.output.replace(site.LOCAL_TRIAL, home.local.name).replace(site.TRIAL, home.config.name))
 
 
 def _problems(checked: Done) -> list[str]:
