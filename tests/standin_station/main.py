@@ -27,7 +27,7 @@ import behaviour
 
 from updates.home import commit_of, take_lock
 
-TICK_S = 0.05
+TICK_S = 0.1
 
 
 def main() -> int:
