@@ -153,13 +153,16 @@ def migrated(text: str, step: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def forward(home: Home, release: Path, version: int) -> str | None:
-    """config.local.ini in the words of this release; None: it is good as it is."""
-    steps = steps_of(release)[version:]
-    if not steps or not home.local.exists():
+def fitting(home: Home, release: Path, version: int) -> str | None:
+    """config.local.ini in the words of this release, older or newer; None: it is good as it is."""
+    steps = steps_of(release)
+    if len(steps) < version:
+        kept = _kept(home, len(steps))
+        return kept.read_text(encoding="utf-8-sig") if kept.exists() else None
+    if len(steps) == version or not home.local.exists():
         return None
     text = home.local.read_text(encoding="utf-8-sig")
-    for step in steps:
+    for step in steps[version:]:
         text = migrated(text, step)
     return text
 
@@ -170,7 +173,7 @@ def put_in_place(home: Home, journal: Journal, commit: str) -> Journal:
     version = len(steps_of(release))
     if version > journal.settings_version:
         _keep(home, journal.settings_version)
-        text = forward(home, release, journal.settings_version)
+        text = fitting(home, release, journal.settings_version)
         if text is not None:
             write_safely(home.local, text.encode())
     elif version < journal.settings_version:

@@ -229,7 +229,7 @@ def _check_settings(home: Home, journal: Journal, release: Path) -> None:
     trial, local_trial = home.folder / site.TRIAL, home.folder / site.LOCAL_TRIAL
     try:
         write_safely(trial, (release / "config.ini").read_bytes())
-        text = site.forward(home, release, journal.settings_version)
+        text = site.fitting(home, release, journal.settings_version)
         if text is not None:
             write_safely(local_trial, text.encode(), like=home.local)
         checked = _check(home, release, trial)
