@@ -129,6 +129,7 @@ class Site:
         self.programs = folder.parent / "bin"
         self.programs.mkdir()
         self.program("systemctl", "exit 1")
+        self.program("nice", 'shift 2; exec "$@"')  # behind everything else would be behind all other tests
 
     def program(self, name: str, script: str) -> None:
         """A program that is found before the machine's own."""
