@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,9 +140,18 @@ def gpg(home: Path, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_gpg_keys_of_the_pinned_file_and_no_others(here: Site, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def keyrings() -> Iterator[Path]:
+    """gpg-agent listens at a socket in here, and the path of a socket has at most 107 letters."""
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_gpg_keys_of_the_pinned_file_and_no_others(
+    here: Site, keys: Keys, keyrings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The keyring of the user is full of other people."""
-    maker, stranger = keys.folder / "gpg-maker", keys.folder / "gpg-stranger"
+    maker, stranger = keyrings / "maker", keyrings / "stranger"
     for home in (maker, stranger):
         home.mkdir(mode=0o700)
         gpg(home, "--passphrase", "", "--quick-generate-key", f"{home.name} <{home.name}@example>", "ed25519", "sign")
