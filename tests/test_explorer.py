@@ -179,22 +179,6 @@ def test_the_last_of_four_barriers_holds_a_weld(tmp_path: Path, monkeypatch: pyt
     assert not search(tmp_path, Bounds(modules=1, loss=False, welds=1, kills=False)).bad
 
 
-@pytest.mark.soak
-def test_a_module_matched_to_a_bus_that_is_lost_is_held_by_two_barriers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It waits to close onto a live bus while the last module leaves that; found by this search."""
-    bounds = Bounds(modules=3, loss=False, welds=0, kills=False)
-    monkeypatch.setattr(transition, "TABLE", without_row(Stage.CLOSE_LIVE, "bus_lost_not_picked_up"))
-    monkeypatch.setattr(interlock, "_rested", lambda *_: True)
-    found = search(tmp_path, bounds, 30_000)
-    assert found.bad == "g2m1 closes charged onto a dead bus" and found.states < 20_000
-    monkeypatch.undo()
-    monkeypatch.setattr(transition, "TABLE", without_row(Stage.CLOSE_LIVE, "bus_lost_not_picked_up"))
-    with pytest.raises(RuntimeError, match="more than"):  # the interlock holds it: nothing bad among so many
-        search(tmp_path, bounds, found.states + 1_000)
-
-
 @pytest.mark.parametrize("name", MUTILATIONS)
 def test_without_a_check_the_search_finds_a_bad_state(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
