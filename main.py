@@ -15,7 +15,6 @@ if __name__ == "__main__":  # before anything else is imported: this file may no
     launcher.go_on(Path(__file__), sys.argv[1:])
 
 import argparse
-import fcntl
 import gc
 import importlib
 import json
@@ -25,7 +24,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import can
 
@@ -47,7 +46,7 @@ from planning.settings import Settings, VoltageRange
 from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
 from service import Service
-from updates.home import commit_of
+from updates.home import commit_of, take_lock
 from worker import Clock, ClockWatch, SystemClock, Worker
 
 if TYPE_CHECKING:
@@ -388,17 +387,6 @@ class _House:
 # --- files beside config.ini -------------------------------------------------------------------------------------
 
 
-def take_lock(folder: Path) -> TextIO | None:
-    """Hold main.lock for the life of the process; None: another instance holds it."""
-    lock = (folder / "main.lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        return None
-    return lock
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> bool:
     """Replace a small file in one go. False: the disk does not work, which is no reason to stop."""
     temporary = path.with_suffix(path.suffix + ".tmp")
@@ -620,7 +608,7 @@ def wires_of(settings: Settings, arguments: argparse.Namespace, clock: SystemClo
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Run until asked to stop. Returns the exit code."""
-    lock = take_lock(settings.folder)
+    lock = take_lock(settings.folder / "main.lock")
     if lock is None:
         print(f"The station is already running (main.lock in {settings.folder} is held). See status.json.")
         return EXIT_RUNNING
@@ -728,7 +716,7 @@ def probe(settings: Settings, arguments: argparse.Namespace) -> int:
     """--probe: which modules hang on the bus. 0: some do and nothing is wrong with them, 2: else."""
     from commissioning import probe as prober
 
-    lock = take_lock(settings.folder)
+    lock = take_lock(settings.folder / "main.lock")
     if lock is None:
         print("The station is running: stop it first, two programs on one bus would answer each other's questions.")
         return EXIT_RUNNING
@@ -752,7 +740,7 @@ def probe(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def commission(settings: Settings, arguments: argparse.Namespace) -> int:
     """--commission: the walk through the station. 0: passed, 2: something has to be mended."""
-    lock = take_lock(settings.folder)
+    lock = take_lock(settings.folder / "main.lock")
     if lock is None:
         print("The station is running: stop it first.")
         return EXIT_RUNNING
