@@ -50,6 +50,7 @@ from planning.settings import Priority, Settings
 from planning.startup import SafeStart, StartAction, StartPhase, StartView
 from planning.summary import delivered, gun_report
 from planning.transition import SequenceEvent, Stage
+from planning.view import GunView, StationView
 from planning.watch import SILENT, Watch
 from planning.wear import WearBook
 from worker import Clock, Worker
@@ -164,6 +165,7 @@ class DemandProcessor:
         self._site_commanded_kw: float | None = None
         self._site_commanded_at_s: float | None = None
         self._resets = 0
+        self._draining = False
         self._refusals: dict[Crosspoint, object] = {}
         self._moments: dict[tuple[FaultCode, str], float] = {}  # when each ends
         self._look_due_s = self._ages_due_s = self._tell_due_s = float("-inf")
@@ -176,6 +178,7 @@ class DemandProcessor:
         self._worker: Worker | None = None
         self.gate = HeartbeatGate()
         self._stepped_at_s: float | None = None
+        self._slowest_step_s = 0.0  # since the last view
         self._watched_at_s: float | None = None  # by MainThread; one stamp needs no lock
         #: Set when the safe door has been walked through: outputs are disabled.
         self.door_shut = threading.Event()
@@ -190,6 +193,7 @@ class DemandProcessor:
         self._kept: Mapping[str, object] = self._make_kept()
         self._present: Decision | None = None  # the last decision, for others
         self._outlook: Outlook | None = None
+        self._view: StationView | None = None
         for gun in guns.values():
             gun.subscribe(self.on_gun_changed)
 
@@ -240,6 +244,15 @@ class DemandProcessor:
         def command(_: float) -> None:
             log.info("Modules are shared by %s, by command", rule.value)
             self._core.put("rule", rule.name)
+
+        self._do(command)
+
+    def set_draining(self, draining: bool) -> None:
+        """Take in no new car, serve those that are here to their end; False: as ever. Any thread."""
+
+        def command(_: float) -> None:
+            log.info("The station %s, by command", "drains: no new car is taken in" if draining else "drains no more")
+            self._draining = draining
 
         self._do(command)
 
@@ -294,6 +307,11 @@ class DemandProcessor:
     def health(self) -> Health:
         with self._lock:
             return self._health
+
+    def view(self) -> StationView | None:
+        """All that the last step which told something saw and decided; None before the first. Any thread."""
+        with self._lock:
+            return self._view
 
     def foresee(self) -> Outlook | None:
         """What the present allocation leads to; None before the first. Any thread but control: it takes its time."""
@@ -351,6 +369,7 @@ class DemandProcessor:
         self._hear(changed, modules, now_s)
         for command in commands:
             command(now_s)
+        self._keep_out()
         self._look_after_station(now_s, modules, stopped)
         self._feed.step(now_s, modules, self._decision, self._site_budget_kw(now_s))
         self._stop_welded(now_s)
@@ -373,6 +392,7 @@ class DemandProcessor:
         """True when the heartbeat line may have an edge in this step; a check that fails opens the safe door."""
         paused_s = 0.0 if self._stepped_at_s is None else now_s - self._stepped_at_s
         self._stepped_at_s = now_s
+        self._slowest_step_s = max(self._slowest_step_s, paused_s)
         unwatched_s = 0.0 if self._watched_at_s is None else now_s - self._watched_at_s
         failed_before = self.gate.failed
         view = GateView(
@@ -442,6 +462,14 @@ class DemandProcessor:
                 log.warning("Gun %d: its device is silent, demand forgotten", gun)
                 self._guns[gun].forget_demand()
             self.faults.set(FaultCode.GUN_SILENT, control.name, control.silent, now_s)
+
+    def _keep_out(self) -> None:
+        """While the station drains no car begins; when that ends all may come again."""
+        for control in self._controls.values():
+            if self._draining:
+                control.keep_out_when_free()
+            else:
+                control.kept_out = False
 
     def _seats_of(self, gun: int) -> Sequence[tuple[int, Stage]]:
         return self._decision.by_gun.get(gun, ()) if self._decision is not None else ()
@@ -692,8 +720,9 @@ class DemandProcessor:
         self._tell_others(report)
         health = self._make_health(now_s, modules, report)
         kept = self._make_kept()
+        view = self._make_view(now_s, modules, report, kept)
         with self._lock:
-            self._health, self._kept, self._present = health, kept, self._decision
+            self._health, self._kept, self._present, self._view = health, kept, self._decision, view
 
     def _end_moments(self, now_s: float) -> None:
         for (code, where), ends_s in list(self._moments.items()):
@@ -718,6 +747,39 @@ class DemandProcessor:
             modules_available=sum(self._pool.usable(status) for status in modules),
             faults=self.faults.active,
             news=tuple(news),
+        )
+
+    def _make_view(
+        self, now_s: float, modules: Sequence[ModuleStatus], report: StationReport, worn: Mapping[str, object]
+    ) -> StationView:
+        slowest_s, self._slowest_step_s = self._slowest_step_s, 0.0
+        free = ((Stage.FREE, 0),) * self._module_count
+        return StationView(
+            now_s=now_s,
+            report=report,
+            guns=tuple(self._view_gun(control, modules) for control in self._controls.values()),
+            modules=tuple(modules),
+            seats=self._decision.seats if self._decision is not None else free,
+            usable=tuple(self._pool.usable(status) for status in modules),
+            contacts=tuple(self._contactors.states),
+            coils=self._contactors.coil_image,
+            can=self._modules.can_status(),
+            rule=self._core.rule,
+            draining=self._draining,
+            emergency_stop_healthy=self._contactors.emergency_stop_healthy,
+            slowest_step_s=slowest_s,
+            worn=worn,
+        )
+
+    def _view_gun(self, control: GunControl, modules: Sequence[ModuleStatus]) -> GunView:
+        _, current_a = delivered(modules, self._seats_of(control.gun))
+        return GunView(
+            values=control.values,
+            heard_at_s=control.heard_at_s,
+            bus_v=self._feed.bus_v.get(control.gun),
+            current_a=current_a,
+            commanded_kw=control.commanded_kw,
+            kept_out=control.kept_out,
         )
 
     def _etas_s(self, now_s: float) -> Mapping[int, float]:

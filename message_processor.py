@@ -38,6 +38,7 @@ MAX_SITE_LIMIT_KW = 10_000.0
 MAX_GUN_LIMIT_KW = 1000.0
 #: Spellings of topics that are remembered; a flood of new spellings must not fill the memory.
 MAX_ROUTES = 512
+RESET = "station/reset"
 
 
 @dataclass(slots=True)
@@ -136,6 +137,26 @@ class MessageProcessor:
             wrong = RefusedError(Reason.INTERNAL, f"it could not be handled ({type(error).__name__}: {error})")
             self._refuse(None, topic, payload, wrong)
 
+    def command(self, name: str, payload: bytes, who: str) -> str | None:
+        """Take a command of a person who has shown the page's token; None: taken, else why not, in words.
+
+        `name` as between root and `central/set` of the topic, the payload as over MQTT. Any thread; never raises.
+        """
+        try:
+            route = self._orders.get(name)
+            if route is None:
+                raise RefusedError(Reason.TOPIC, "there is no such command")
+            content = grammar.parse(payload)
+            if name == RESET:  # the token stands for what MQTT must prove by TLS and a user
+                self._order_reset(content)
+            else:
+                route.apply(content, self._clock.now_s())
+        except RefusedError as refusal:
+            log.warning("Command of %s refused: %s %s: %s", who, name, grammar.escaped(payload), refusal)
+            return str(refusal)
+        log.info("Command of %s: %s %s", who, name, grammar.escaped(payload))
+        return None
+
     # --- topics ---------------------------------------------------------------------------------------------------
 
     def _value_routes(self, guns: Mapping[int, Gun], devices: Devices) -> dict[tuple[str, str, ValueKind], _Route]:
@@ -159,7 +180,8 @@ class MessageProcessor:
         routes = {
             "station/site_limit": _Route(self._set_site_limit, None, True),
             "station/priority": _Route(self._set_priority, None, True),
-            "station/reset": _Route(self._reset, None, True),
+            "station/drain": _Route(self._set_draining, None, True),
+            RESET: _Route(self._reset, None, True),
         }
         for gun in guns:
             routes[f"{gun}/max_power"] = _Route(self._max_power_taker(gun), gun, True)
@@ -271,6 +293,9 @@ class MessageProcessor:
     def _set_priority(self, content: Content, now_s: float) -> None:
         self._commands.set_priority(grammar.priority(content.value))
 
+    def _set_draining(self, content: Content, now_s: float) -> None:
+        self._commands.set_draining(grammar.boolean(content.value))
+
     def _max_power_taker(self, gun: int) -> Callable[[Content, float], None]:
         def take(content: Content, now_s: float) -> None:
             self._commands.set_max_power(gun, grammar.number_within(content.value, 0, MAX_GUN_LIMIT_KW, "kW"))
@@ -290,6 +315,9 @@ class MessageProcessor:
                 "a reset is taken only over TLS with a user or a certificate ([MQTT] tls, username, cert_file); "
                 "here restart the controller at the cabinet, or use the page with its token",
             )
+        self._order_reset(content)
+
+    def _order_reset(self, content: Content) -> None:
         if not grammar.boolean(content.value):
             raise RefusedError(Reason.FORMAT, "a reset is ordered with true")
         self._commands.reset()

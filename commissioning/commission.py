@@ -47,6 +47,9 @@ class NoCommands:
     def set_priority(self, rule: Priority) -> None:
         log.warning("The rule %s came and does nothing during commissioning", rule.value)
 
+    def set_draining(self, draining: bool) -> None:
+        log.warning("The command to drain (%s) came and does nothing during commissioning", draining)
+
     def reset(self) -> None:
         log.warning("A reset came and does nothing during commissioning")
 

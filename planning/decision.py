@@ -163,6 +163,11 @@ class DecisionCore:
         return bool(self._changes) or (self._due_ms is not None and now_ms >= self._due_ms)
 
     @property
+    def rule(self) -> Priority:
+        """By which modules are shared just now."""
+        return self._rule
+
+    @property
     def due_ms(self) -> int | None:
         """When one of the core's own timers is due."""
         return self._due_ms

@@ -167,6 +167,8 @@ class Feed:
             return ReasonCode.FAULT.name
         if watch.can_fault_since_s is not None:
             return ReasonCode.CAN_FAULT.name
+        if control.kept_out:
+            return ReasonCode.DRAINING.name
         return ReasonCode.NO_LOAD.name if no_load else ""
 
     # --- modules ------------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class GunControl:
         self.drive = Drive(limits)
         #: kW that the person or system above allows now; None: no such limit
         self.commanded_kw: float | None = None
+        #: the station drains and there was no car here: the next one gets nothing before the draining ends
+        self.kept_out = False
         #: the device fell silent and its demand is on the way to 0
         self.silent = False
         #: no car was told while current flowed
@@ -113,6 +115,11 @@ class GunControl:
             return 1.0
         return max(0.0, 1.0 - (now_s - self._silent_since_s) / self._settings.safety.demand_ramp_s)
 
+    @property
+    def heard_at_s(self) -> float | None:
+        """When any valid message of this gun last came; None: never."""
+        return self._heard_at_s
+
     # --- what follows from it --------------------------------------------------------------------------------------
 
     def fed(self, now_s: float) -> None:
@@ -176,6 +183,11 @@ class GunControl:
     def fault_answered(self) -> None:
         """The emergency order for a fault that was told has been given; it may end when the status has."""
         self._fault_told = False
+
+    def keep_out_when_free(self) -> None:
+        """The station drains: a gun without a car takes none in; one that has a car serves it to its end."""
+        never_told = self.values.status is VehicleStatus.NEVER_TOLD and not self.values.demand_kw
+        self.kept_out = self.kept_out or never_told or self.values.status is VehicleStatus.NO_CAR
 
     @property
     def max_current_a(self) -> float:

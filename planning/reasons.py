@@ -29,6 +29,7 @@ class ReasonCode(Enum):
     # It gets nothing, whatever it asks for (GunRequest.blocked_reason).
     FAULT = "FAULT"
     DISABLED = "DISABLED"
+    DRAINING = "DRAINING"
     NO_LOAD = "NO_LOAD"
     WELD_LOCKED = "WELD_LOCKED"
     SILENT_DEVICE = "SILENT_DEVICE"
@@ -69,6 +70,7 @@ BLOCKED: Mapping[ReasonCode, Reason] = _fixed(
     {
         ReasonCode.FAULT: "the car or the dispenser reports a fault",
         ReasonCode.DISABLED: "the gun is switched off by configuration or command",
+        ReasonCode.DRAINING: "the station drains: it takes in no new car until a person ends that",
         ReasonCode.NO_LOAD: "no current flowed at the highest voltage allowed; waits for a new vehicle status",
         ReasonCode.WELD_LOCKED: "a contactor of this gun is welded; a person must replace and clear it",
         ReasonCode.SILENT_DEVICE: "the dispenser sends nothing any more",

@@ -59,7 +59,7 @@ def gun_report(
 def gun_state(control: GunControl, result: GunResult, seats: Seats) -> GunState:
     if result.reason.code in _FAULT_CODES or control.emergency:
         return GunState.FAULT
-    if result.reason.code is ReasonCode.DISABLED:
+    if result.reason.code in (ReasonCode.DISABLED, ReasonCode.DRAINING):
         return GunState.DISABLED
     if control.drive.phase is Phase.RUN and result.modules:
         return GunState.CHARGING

@@ -53,6 +53,9 @@ class RecordedCommands:
     def set_priority(self, rule: Priority) -> None:
         self.calls.append(("priority", rule))
 
+    def set_draining(self, draining: bool) -> None:
+        self.calls.append(("drain", draining))
+
     def reset(self) -> None:
         self.calls.append(("reset",))
 
