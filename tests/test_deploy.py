@@ -5,10 +5,12 @@ Thread: the test's. Lock: none. Units: s.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from deploy_rig import LOCAL, PROJECT, Site, git, shared_venv, site
 
 import deploy
 from updates import stage
-from updates.home import take_lock
+from updates.home import Home, is_held, take_lock
 
 
 @pytest.fixture
@@ -238,6 +240,33 @@ def test_no_git_checkout_and_one_without_a_commit(here: Site, tmp_path: Path) ->
     assert code == 1
     git(empty, "init", "-q")
     assert deploy.main(["--config", str(empty / "config.ini"), "update"]) == 1
+
+
+def test_a_start_is_not_refused_because_somebody_asks_whether_it_runs(tmp_path: Path) -> None:
+    """Asking holds the lock for an instant, and nobody would start the station again."""
+    path = tmp_path / "main.lock"
+    with path.open("a+") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.01, fcntl.flock, (asking, fcntl.LOCK_UN)).start()
+        ours = take_lock(path)
+        assert ours is not None
+        assert is_held(path)
+        assert take_lock(path) is None, "it really is held"
+        ours.close()
+
+
+def test_packages_that_no_kept_release_asks_for_are_deleted(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.wheels.mkdir()
+    kept = ("python_can-4.6.1-py3-none-any.whl", "paho_mqtt-2.1.0-py3-none-any.whl")
+    gone = ("python_can-4.5.0-py3-none-any.whl", "wrapt-1.0-cp311-cp311-linux_aarch64.whl")
+    for name in (*kept, *gone):
+        (home.wheels / name).touch()
+    release = home.release("a" * 40)
+    release.mkdir(parents=True)
+    (release / "requirements.txt").write_text("paho-mqtt==2.1.0 \\\n    --hash=x\nPython.can==4.6.1 ; x\n")
+    stage.prune_wheels(home, [release, home.release("b" * 40)])
+    assert {path.name for path in home.wheels.iterdir()} == set(kept)
 
 
 def test_two_at_once(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TextIO
 
 RELEASES = "releases"
@@ -22,6 +23,8 @@ UNFINISHED = ".new-"
 MANIFEST = ".manifest"
 #: Python writes these itself, and again whenever it wants to.
 BYTECODE = "__pycache__"
+LOCK_TRIES = 3
+LOCK_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,18 +273,25 @@ def _digest(path: Path) -> str:
 
 
 def take_lock(path: Path) -> TextIO | None:
-    """Hold this lock until the file is closed or the process ends; None: somebody else holds it."""
+    """Hold this lock until the file is closed or the process ends; None: somebody else holds it.
+
+    It is tried more than once: whoever asks `is_held` in this moment holds it for some microseconds too.
+    """
     lock = path.open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        return None
-    return lock
+    pause = Event()
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pause.wait(LOCK_PAUSE_S)
+        else:
+            return lock
+    lock.close()
+    return None
 
 
 def is_held(path: Path) -> bool:
-    """Somebody holds this lock. Asks with a shared lock, which is gone before the answer is."""
+    """Somebody holds this lock. Asks with a shared lock, which is gone before the answer is (see take_lock)."""
     try:
         with path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -17,7 +17,7 @@ from updates.mirror import GitFailed, Mirror, address_of, check_clone, head_of
 from updates.restart import Started, pid_of, restart
 from updates.settings import DeploySettings, read_settings
 from updates.signature import highest_signed
-from updates.stage import RELEASE_BYTES, Unfit, check_room, make_release, make_venv, try_out
+from updates.stage import RELEASE_BYTES, Unfit, check_room, make_release, make_venv, prune_wheels, try_out
 from updates.station import Verdict, Watch, busy, read_status
 from updates.switch import go_back, settle, switch_to, undo_switch
 from updates.terms import Clock, Exit, Postponed, Refused, Say, UpdateState, short
@@ -303,7 +303,7 @@ class Sequence:
     # --- the rest ---------------------------------------------------------------------------------------------------
 
     def _prune(self, settings: DeploySettings, journal: Journal) -> None:
-        """Releases and venvs that nobody goes back to."""
+        """Releases, venvs and packages that nobody goes back to."""
         good = journal.good[-settings.keep_releases :]
         kept = {*good, self._home.running()}
         save(self._home, replace(journal, good=good))
@@ -314,6 +314,7 @@ class Sequence:
         for venv in self._home.venvs.iterdir():
             if venv not in venvs:
                 delete(venv)
+        prune_wheels(self._home, [self._home.release(commit) for commit in kept])
 
     @contextmanager
     def _refusals_told(self) -> Iterator[None]:

@@ -36,6 +36,7 @@ CHECK_LIMIT_S = 60.0
 NOT_ON_SITE = {"tests", "bench", "docs", "simulator"}
 IMPORT_ALL = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 class Unfit(Refused):
@@ -173,6 +174,25 @@ def _fill(home: Home, release: Path, venv: Path, say: Say) -> None:
         ),
         "The packages could not be installed",
     )
+
+
+def prune_wheels(home: Home, kept: Sequence[Path]) -> None:
+    """Delete the downloaded packages that none of these releases asks for."""
+    asked = {pin for release in kept for pin in _pins(release / "requirements.txt")}
+    for wheel in home.wheels.glob("*.whl"):
+        name, version, *_ = wheel.name.split("-")
+        if (_plain_name(name), version) not in asked:
+            wheel.unlink(missing_ok=True)
+
+
+def _pins(lock: Path) -> list[tuple[str, str]]:
+    text = lock.read_text() if lock.is_file() else ""
+    return [(_plain_name(name), version) for name, version in _PIN.findall(text)]
+
+
+def _plain_name(name: str) -> str:
+    """Wheels write python_can where locks write python-can."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _must(done: Done, what: str) -> None:
