@@ -28,7 +28,6 @@ class Orders:
 
     def __init__(self, controls: Mapping[int, GunControl], pool: ModulePool, feed: Feed, module_count: int) -> None:
         self._controls, self._pool, self._feed = controls, pool, feed
-        self._module_count = module_count
         self._all_off = (OFF_ORDER,) * module_count
 
     def step(self, now_s: float, decision: Decision | None, modules: Sequence[ModuleStatus]) -> Sequence[ModuleOrder]:

@@ -200,6 +200,7 @@ def test_a_silent_device_lowers_what_the_drive_may_have(bench: Bench) -> None:
     [
         (CHARGING, 60.0, FINE, True),
         (CHARGING, 0.0, FINE, False),
+        (CHARGING, 0.5, FINE, True),
         (CHARGING, 60.0, BLOCKED[ReasonCode.DISABLED], False),
         (replace(CHARGING, status=VehicleStatus.FAULT), 60.0, FINE, False),
         (replace(CHARGING, demand_kw=0.0), 60.0, FINE, False),
