@@ -313,6 +313,12 @@ class DemandProcessor:
         with self._lock:
             return self._view
 
+    @property
+    def outlook(self) -> Outlook | None:
+        """What `foresee` found last, without working it out; None before that. Any thread."""
+        with self._lock:
+            return self._outlook
+
     def foresee(self) -> Outlook | None:
         """What the present allocation leads to; None before the first. Any thread but control: it takes its time."""
         with self._lock:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from monitoring.power_ring import PowerRing
+from monitoring.power_ring import PowerRing, means
 from monitoring.schema import Event, Fault, Faults, Line, Power, Snapshot
 
 EVENTS_KEPT = 500
@@ -59,10 +59,10 @@ class Board:
             return now_s - self._at_s
 
     def events(self, after: int = 0, limit: int = EVENTS_KEPT) -> list[Event]:
-        """The last `limit` of those that came after the one with this `seq`, oldest first. Any thread."""
+        """Oldest first: the next `limit` after the one with this `seq`; the last `limit` when `after` is 0. Any thread."""
         with self._lock:
             found = [event for event in self._events if event.seq > after]
-        return found[-limit:]
+        return found[:limit] if after else found[-limit:]
 
     def faults(self) -> Faults:
         """Those that stand and those that ended, newest first. Any thread."""
@@ -74,4 +74,5 @@ class Board:
     def power(self, minutes: int) -> Power:
         """Mean power of the last minutes. Any thread."""
         with self._lock:
-            return self._power.last(minutes)
+            steps = self._power.steps()
+        return means(steps, minutes)
