@@ -81,7 +81,7 @@ class Stream:
 
     async def serve(self, send: Callable[[bytes], Awaitable[None]], gone: asyncio.Task[None]) -> None:
         """Tell one page until it goes, is too slow, or the program ends."""
-        page = _Page(self._told)
+        page = _Page(self._told, self._now_s())
         await self._hand(send, b"retry: 2000\n\n")
         while not self._closing and not gone.done():
             chunk = b"".join(self._due(page, self._now_s()))
@@ -100,29 +100,28 @@ class Stream:
         news = [each for each in self._news.copy() if each[0] > page.news]
         if number > page.snapshot and (news or now_s - page.snapshot_at_s >= SNAPSHOT_S):
             page.snapshot, page.snapshot_at_s = number, now_s
-            page.said_at_s = now_s
             yield frame
         if news:
-            page.news, page.said_at_s = news[-1][0], now_s
+            page.news = news[-1][0]
             yield from (frame for _, frame in news)
         age_s = self._board.age_s(now_s)
         if age_s > STALE_S and now_s - page.stale_at_s >= 1.0:
-            page.stale_at_s = page.said_at_s = now_s
+            page.stale_at_s = now_s
             told_s = "null" if age_s == float("inf") else f"{age_s:.1f}"
             yield _event("stale", f'{{"age_s":{told_s}}}'.encode())
-        if now_s - page.said_at_s >= COMMENT_S:
-            page.said_at_s = now_s
+        if now_s - page.comment_at_s >= COMMENT_S:
+            page.comment_at_s = now_s
             yield b": still here\n\n"
 
 
 class _Page:
     """What one page has been told."""
 
-    def __init__(self, told: int) -> None:
+    def __init__(self, told: int, now_s: float) -> None:
         self.snapshot = 0
-        self.snapshot_at_s = float("-inf")
+        self.snapshot_at_s = self.stale_at_s = float("-inf")
         self.news = told
-        self.stale_at_s = self.said_at_s = float("-inf")
+        self.comment_at_s = now_s
 
 
 class EventStream(Response):
