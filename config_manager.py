@@ -374,7 +374,7 @@ def _check_token(path: Path) -> None:
         token = file.readline(LONGEST_TOKEN + 2).strip()
     if not re.fullmatch(rb"[!-~]{%d,%d}" % (SHORTEST_TOKEN, LONGEST_TOKEN), token):
         raise ValueError(
-            f"its first line is no token: {SHORTEST_TOKEN} to {LONGEST_TOKEN} letters, digits and signs without a blank. "
+            f"its first line is no token: {SHORTEST_TOKEN} to {LONGEST_TOKEN} letters, digits, signs, no blank. "
             f"Run: (umask 077; openssl rand -hex 16 > {path})"
         )
 

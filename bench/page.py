@@ -1,9 +1,9 @@
-"""Job: what the page costs the control: how late its steps begin and how long they take, with nobody and with many looking on.
+"""Job: what the page costs the control: how late its steps begin and how long they take, whoever looks on.
 
 Thread: MainThread. Lock: none. Units: ms, MB, %. Needs mosquitto; takes six minutes.
 
-Broker, plant, station, page and onlookers are processes of their own. The conditions take turns, each on a fresh station
-with six cars and nine modules at full load.
+Broker, plant, station, page and onlookers are processes of their own. The conditions take turns, each on a fresh
+station with six cars and nine modules at full load.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _children(pid: int) -> list[int]:
 def _measure(folder: Path, condition: str) -> dict[str, Any]:
     port, path = free_port(), folder / "figures.json"
     enabled = "false" if condition == CONDITIONS[0] else "true"
-    with rig(folder, f"[Dashboard]\nenabled = {enabled}\nport = {port}\n", start=False, broker_options=BROKER) as station:
+    local = f"[Dashboard]\nenabled = {enabled}\nport = {port}\n"
+    with rig(folder, local, start=False, broker_options=BROKER) as station:
         station.start_main(patch=PROBE.format(path=str(path)))
         _full_load(station)
         onlookers = None
@@ -126,15 +127,15 @@ def tables() -> list[Table]:
     return [
         Table(
             "What the page costs a control step",
-            "A step of the control, at full load: how much later than it wanted it begins, and how long it takes. Limit: "
-            "p99 with everybody looking on less than 5 ms above that without a page.",
+            "A step of the control at full load: how much later than it wanted it begins, and how long it takes. "
+            "Limit: p99 with everybody looking on less than 5 ms above that without a page.",
             ("who looks on", "a step", "n", "p50 ms", "p99 ms", "max ms"),
             steps,
         ),
         Table(
             "CPU and memory with a page",
-            f"Means of {ROUNDS} x {WATCHED_S:g} s. Limit: page process 120 MB. At least one snapshot a second for each page.",
-            ("who looks on", "control % of a core", "page process % of a core", "page process MB", "snapshots a second"),
+            f"Means of {ROUNDS} x {WATCHED_S:g} s. Limit: page process 120 MB. A snapshot a second for each.",
+            ("who looks on", "control, % of a core", "page, % of a core", "page, MB", "snapshots a second"),
             costs,
         ),
     ]

@@ -1,6 +1,6 @@
 """Job: start the page process. The control process does it (monitoring/onlook.py); nobody else needs to.
 
-Thread: MainThread. Lock: none. Units: none. stdin: lines of monitoring/schema.py, the first one a Setup; stdout: Act and
+Thread: MainThread. Lock: none. Units: none. stdin: lines of monitoring/schema.py, the first a Setup; stdout: Act and
 Serving. The control path has the processor first (nice 10), and when memory is short this process goes first.
 """
 

@@ -36,7 +36,8 @@ class Acts:
             raise Unanswered("The station has not answered those before yet. Nothing was commanded.")
         self._loop = asyncio.get_running_loop()
         self._number += 1
-        number, answer = self._number, self._loop.create_future()
+        number = self._number
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[number] = answer
         try:
             line = Act(act=number, command=command, payload=payload, who=who).model_dump_json().encode() + b"\n"

@@ -211,7 +211,7 @@ def _metrics(board: Board, history: Any) -> APIRouter:
     from monitoring import metrics
 
     router = APIRouter(tags=["health"])
-    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
     @router.get("/metrics", response_class=Response, responses=text)
     def scrape() -> Response:

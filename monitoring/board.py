@@ -59,7 +59,7 @@ class Board:
             return now_s - self._at_s
 
     def events(self, after: int = 0, limit: int = EVENTS_KEPT) -> list[Event]:
-        """Oldest first: the next `limit` after the one with this `seq`; the last `limit` when `after` is 0. Any thread."""
+        """Oldest first: the next `limit` after this `seq`; the last `limit` when `after` is 0. Any thread."""
         with self._lock:
             found = [event for event in self._events if event.seq > after]
         return found[:limit] if after else found[-limit:]

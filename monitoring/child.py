@@ -2,8 +2,8 @@
 
 Thread: `onlook` alone. Lock: none. Units: bytes, s (monotonic).
 
-Whatever the child does, the caller never waits for it: its stdin is written as far as the pipe has room, what it says is
-bounded, and one that says too much is killed.
+Whatever the child does, the caller never waits for it: its stdin is written as far as the pipe has room, what it says
+is bounded, and one that says too much is killed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Thread: `onlook`. Lock: none. Units: s, by the clock on the wall but for what comes from the station.
 
-Nothing here may reach the control path: a page process that dies, hangs or goes mad costs a line in the log; an error in
-this file ends no thread and opens no safe door.
+Nothing here may reach the control path: a page process that dies, hangs or goes mad costs a line in the log; an error
+in this file ends no thread and opens no safe door.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from monitoring.child import Child
-from monitoring.events import KEPT as EVENTS_KEPT
 from monitoring.events import Events
 from monitoring.feed import About, Feed, Seen, Words, line
 from planning.model import FaultReport
@@ -211,7 +210,8 @@ class Onlook:
                 log.info("Page: %s", content["serves"])
         elif set(content) == {"cannot"}:
             self._pause_s, self._gave_up, cannot = LONGEST_PAUSE_S, True, content["cannot"]
-            if cannot != self._cannot and self._say(logging.WARNING, now_s, "There is no page: %s. It is tried again each minute", cannot):
+            text = "There is no page: %s. It is tried again each minute"
+            if cannot != self._cannot and self._say(logging.WARNING, now_s, text, cannot):
                 self._cannot = cannot
         else:
             self._rubbish += 1
@@ -266,7 +266,7 @@ class Onlook:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _begin(self, now_s: float) -> None:
-        if self._starts and not self._gave_up:  # not said at its end: when the whole service is stopped it ends before us
+        if self._starts and not self._gave_up:  # not said at its end: when the whole service stops it ends before us
             text = "The page process ended (%s) and is started again; the station went on without it"
             self._say(logging.WARNING, now_s, text, self._why)
         self._starts += 1

@@ -45,7 +45,8 @@ class PatientProtocol(H11Protocol):
             self._wait()
 
     def _held_by(self, address: str) -> int:
-        return sum(other.client is not None and other.client[0] == address for other in self.connections)
+        clients = [other.client for other in self.connections if isinstance(other, H11Protocol)]
+        return sum(client is not None and client[0] == address for client in clients)
 
     def _wait(self) -> None:
         self._patience = self.loop.call_later(HEAD_S, self.transport.abort)

@@ -147,7 +147,7 @@ class StationWords(_Words):
     modules_available: int
     modules_heard: int
     contactors_closed: int
-    slowest_step_s: Seconds = Field(description="longest time from one control step to the next since the last snapshot")
+    slowest_step_s: Seconds = Field(description="longest time between two control steps since the snapshot before")
     step_age_s: Seconds
     loss_kw_without_module: dict[str, dict[str, float]] = Field(
         description="module -> gun -> kW that the gun would lose if this module failed now"
@@ -186,7 +186,7 @@ class Act(_Words):
     """One line from the page process to the control process: what a person commands."""
 
     act: int = Field(description="counts up; the answer names it")
-    command: str = Field(description="as in the topic, between root and central/set: station/site_limit, 3/max_power ...")
+    command: str = Field(description="as in the topic, between root and central/set: station/site_limit, 3/max_power")
     payload: str = Field(description="as over MQTT: 300, true, fair_share", max_length=1024)
     who: str = Field(description="for the log: how the person showed the token, and from which address", max_length=200)
 

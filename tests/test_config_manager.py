@@ -146,7 +146,7 @@ def test_a_smaller_station_in_the_local_file_needs_no_change_of_the_main_file(tm
 def test_paths_are_absolute_and_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "etc").mkdir()
-    private(tmp_path, "token")
+    private(tmp_path, "token").write_text("0123456789abcdef")
     private(tmp_path, "password")
     text = "[Logging]\nfile = ../x.log\n[Dashboard]\ntoken_file = ~/token\n"
     text += "[MQTT]\nusername = u\npassword_file = ../password\n"
@@ -561,7 +561,7 @@ def test_clashes(tmp_path: Path, text: str, said: str) -> None:
 def test_B51_a_secret_must_be_private(tmp_path: Path, lines: str, mode: int, said: str) -> None:
     private(tmp_path, "ok")
     path = private(tmp_path, "secret")
-    path.write_text("a secret for the page: no\n".replace(" ", "-"))
+    path.write_text("a-secret-of-this-test\n")
     path.chmod(0o640)
     read(tmp_path, lines)
     path.chmod(mode)
@@ -602,8 +602,7 @@ def test_a_token_is_long_and_typed_with_plain_signs(tmp_path: Path, content: byt
     assert content.strip().decode(errors="replace") not in said or not content.strip()
 
 
-def test_all_problems_come_together_each_once
-(tmp_path: Path) -> None:
+def test_all_problems_come_together_each_once(tmp_path: Path) -> None:
     text = "[MQTT]\nport = 0\nkeepalife = 5\n[Safty]\n[GPIO]\ndata_pin = 14\nclock_pin = 6\n[General]\ngun_count = x\n"
     found = problems(tmp_path, text, "[CAN]\nbitrate = 1\n")
     assert len(found) == 7

@@ -16,6 +16,7 @@ from planning.gun_control import GunControl
 from planning.model import GunValues, VehicleStatus
 from simulator.arrivals import timetable
 from simulator.virtual import Level, VirtualStation, settings_at
+
 from test_drive import LIMITS  # isort: skip
 
 
@@ -79,18 +80,25 @@ def test_the_record_of_a_station_that_drains_repeats_and_names_why(tmp_path: Pat
     station = VirtualStation(config, level=Level.READINGS, seed=5, arrivals=timetable(5, 12, mean_gap_s=20.0))
     lines = _watched(station)
     station.run_to(120.0)
-    charged = {report.gun for report in station.reports[-1].guns if report.modules}
-    assert charged
+    left = {gun for gun in station.core.guns if not has_car(station, gun)}
+    for gun in station.core.guns.values():
+        gun.subscribe(lambda told: left.add(told.gun) if told.values.status is VehicleStatus.NO_CAR else None)
     assert station.core.messages.command("station/drain", b"true", "a test") is None
-    station.run_to(124.0)
-    reasons = {report.gun: report.reason.split()[0] for report in station.reports[-1].guns}
-    assert {gun for gun in charged if reasons[gun] == "DRAINING"} == set()
-    station.run_to(2400.0)
-    after = station.reports[-1].guns
-    assert all(report.modules == () and report.reason.startswith("DRAINING ") for report in after)
+    assert left == {3}
+    for now_s in (124.0, 800.0, 2400.0):
+        station.run_to(now_s)
+        kept_out = {report.gun for report in station.reports[-1].guns if report.reason.startswith("DRAINING ")}
+        assert kept_out == left, "whoever was here is served, whoever left lets nobody in"
+        assert all(report.modules == () for report in station.reports[-1].guns if report.gun in left)
+    assert left > {3} and station.reports[-1].power_kw > 50.0
+    assert all(has_car(station, gun) for gun in left), "new cars stand there and wait"
     assert station.core.messages.command("station/drain", b"false", "a test") is None
     station.run_to(2500.0)
     assert not any("DRAINING" in report.reason for report in station.reports[-1].guns)
-    assert any("g1b=DRAINING" in record for record in station.records)
+    assert any("g3b=DRAINING" in record for record in station.records)
     assert [decision.line() for decision in replay(config, station.records)] == lines
     assert station.plant.violations == []
+
+
+def has_car(station: VirtualStation, gun: int) -> bool:
+    return station.core.guns[gun].snapshot().values.status is not VehicleStatus.NO_CAR

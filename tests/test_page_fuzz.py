@@ -5,8 +5,6 @@ Thread: the test's. Lock: none. Units: none. /api/stream has no end and is tried
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import schemathesis
 from fastapi import FastAPI

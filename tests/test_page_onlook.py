@@ -266,8 +266,8 @@ MAD = {
     "floods stderr": "import os\nwhile True: os.write(2, b'x' * 999 + b'\\n')",
     "never ends its line": "import os, time\nos.write(1, b'x' * 20000)\ntime.sleep(60)",
     "talks rubbish": "import time\nfor n in range(30): print('{\"act\":', n, flush=True)\ntime.sleep(60)",
-    "acts without form": "import time\nfor n in range(30): print('{\"act\":1,\"command\":[],\"payload\":{},\"who\":0}', "
-    "flush=True)\ntime.sleep(60)",
+    "acts without form": "import time\nword = '{\"act\":1,\"command\":[],\"payload\":{},\"who\":0}'\n"
+    "for n in range(30): print(word, flush=True)\ntime.sleep(60)",
 }
 
 

@@ -1,4 +1,4 @@
-"""Job: the page beside the real program: whatever happens to it, the station does not even notice; and it can be commanded.
+"""Job: the page beside the real program: whatever happens to it the station does not notice, and it can command.
 
 Thread: the test's. Lock: none. Units: s (monotonic), kW. Plant, broker, program and page are processes of their own.
 """
@@ -124,7 +124,8 @@ def test_killing_the_page_changes_nothing_and_it_comes_back(here: Site) -> None:
             here.wait_up()
     assert before not in here.page_pids and len(here.page_pids) == 1
     warnings = re.findall(r"\[WARNING\] The page process ended.*", running(here.station).console)
-    assert warnings == ["[WARNING] The page process ended (signal 9) and is started again; the station went on without it"]
+    said = "[WARNING] The page process ended (signal 9) and is started again; the station went on without it"
+    assert warnings == [said]
     texts = [event["text"] for event in here.get("/api/events")]
     assert any("Station ready" in text for text in texts), "it is told again what was before"
     assert running(here.station).end() == 0
@@ -305,7 +306,8 @@ def test_a_port_that_is_taken_is_said_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with rig(tmp_path, f"{FAST}[Dashboard]\nport = {port}\n") as station:
-            running(station).wait_line(rf"\[WARNING\] There is no page: port {port} of 127\.0\.0\.1 cannot be had", 10.0)
+            said = rf"\[WARNING\] There is no page: port {port} of 127\.0\.0\.1 cannot be had"
+            running(station).wait_line(said, 10.0)
             charging(station)
             assert running(station).end() == 0
 
@@ -321,7 +323,8 @@ def test_on_the_desk_the_next_free_port_serves_and_its_address_is_told(tmp_path:
             url = told.partition("Page: ")[2]
             assert int(url.rpartition(":")[2]) in range(port + 1, port + 50)
             wait_for(lambda: httpx.get(f"{url}/api/snapshot").status_code == 200, "a snapshot", 5.0)
-            wait_for(lambda: sum(m["state"] == "off" for m in httpx.get(f"{url}/api/modules").json()) == 9, "nine modules")
+            heard = "modules_heard"
+            wait_for(lambda: httpx.get(f"{url}/api/station").json()[heard] == 9, "nine modules")
             assert process.end(signal.SIGINT) == 0
         finally:
             process.kill()

@@ -5,6 +5,7 @@ Thread: the test's; each stream has a reader. Lock: none. Units: s (monotonic), 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -167,7 +168,7 @@ def test_a_page_is_told_at_least_each_second_and_news_at_once(page: PageProcess,
             assert name == "snapshot"
             times_s.append(time.monotonic())
             seqs.append(data["seq"])
-    pauses_s = [after - before for before, after in zip(times_s, times_s[1:], strict=False)]
+    pauses_s = [after - before for before, after in itertools.pairwise(times_s)]
     print("pauses", [round(each, 2) for each in pauses_s])
     assert max(pauses_s) <= 1.3 and seqs == sorted(set(seqs))
     page.tell(Line(events=[Event(seq=1, ts=1.0, level="WARNING", text="a contactor welds")]))
@@ -251,7 +252,8 @@ def test_who_asks_for_nothing_or_byte_by_byte_is_hung_up_on(page: PageProcess, l
     drip = socket.create_connection(("127.0.0.1", page.port))
     body = socket.create_connection(("127.0.0.1", page.port))
     host = f"Host: 127.0.0.1:{page.port}\r\n".encode()
-    body.sendall(b"POST /api/login HTTP/1.1\r\n" + host + b"Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+    head = b"POST /api/login HTTP/1.1\r\n" + host + b"Content-Type: application/json\r\n"
+    body.sendall(head + b"Content-Length: 50\r\n\r\n{")
     begun_s, ended_s = time.monotonic(), {}
     for each in (silent, drip, body):
         each.settimeout(0.05)
