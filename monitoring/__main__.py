@@ -31,10 +31,14 @@ def main() -> int:
         from monitoring import serve
     except ImportError as error:
         cannot = f"a package is missing ({error}): type make .venv"
-        os.write(sys.stdout.fileno(), json.dumps({"cannot": cannot}).encode() + b"\n")
+        os.write(1, json.dumps({"cannot": cannot}).encode() + b"\n")
         return 2
-    return serve.run(sys.stdin.buffer, sys.stdout.fileno())
+    words = os.dup(1)
+    os.dup2(2, 1)  # what anybody prints is a complaint and no word to the station
+    return serve.run(0, words)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # history and sockets are closed; taking the interpreter apart would only take time

@@ -37,6 +37,7 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_
 Cookie = Annotated[str | None, Depends(APIKeyCookie(name=COOKIE, auto_error=False))]
 
 _WORDS = {
+    400: "the body is no text",
     401: "no token was shown, or a wrong one",
     403: "not meant for this page: wrong Host, another page's Origin, or no CSRF token",
     404: "there is no such thing",
@@ -195,7 +196,7 @@ def _numbered(things: Sequence[Thing], number: int, what: str) -> Thing:
 def _streaming(stream: Stream) -> APIRouter:
     router = APIRouter(tags=["station"], responses=refusals(503))
 
-    @router.get("/api/stream", response_class=EventStream)
+    @router.get("/api/stream", response_class=EventStream, status_code=200)
     async def follow() -> Response:
         """Server-sent events. `snapshot`: a Snapshot, at least each second. `news`: {"events": [Event], "fault_news":
         [Fault]} at once. `stale`: {"age_s": s or null}, each second while the station has told nothing for 3 s."""
@@ -233,7 +234,7 @@ def _acting(acts: Acts | None, door: Doorkeeper, clock: Clock) -> APIRouter:
         session = door.session(cookie, clock.now_s())
         return schema.Me(acting=door.acting, signed_in=session is not None, csrf=session.csrf if session else None)
 
-    @router.post("/api/login", responses=refusals(401, 404, 429))
+    @router.post("/api/login", responses=refusals(400, 401, 404, 429))
     async def login(body: schema.Login, request: Request, response: Response) -> schema.SignedIn:
         """Show the token once; the cookie that is set stands for it for 12 hours. 404: acting is off."""
         session = door.sign_in(body.token, _address(request), clock.now_s())
@@ -264,7 +265,7 @@ def _acting(acts: Acts | None, door: Doorkeeper, clock: Clock) -> APIRouter:
         "/api/act",
         response_model=schema.Outcome,
         responses={
-            **refusals(401, 404, 429, 504),
+            **refusals(400, 401, 404, 429, 504),
             409: {"model": schema.Outcome, "description": "the station refused it; `refused` says why"},
         },
     )

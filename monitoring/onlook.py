@@ -214,15 +214,18 @@ class Onlook:
             if cannot != self._cannot and self._say(logging.WARNING, now_s, text, cannot):
                 self._cannot = cannot
         else:
-            self._rubbish += 1
-            if self._rubbish > MOST_RUBBISH and self.child is not None:
-                self.child.misdeed = f"it said {self._rubbish} lines that cannot be understood"
+            self._not_understood()
+
+    def _not_understood(self) -> None:
+        self._rubbish += 1
+        if self._rubbish > MOST_RUBBISH and self.child is not None:
+            self.child.misdeed = f"it said {self._rubbish} lines that cannot be understood"
 
     def _act(self, content: Mapping[str, object], now_s: float) -> None:
         number, command, payload, who = (content[key] for key in ("act", "command", "payload", "who"))
         known = isinstance(command, str) and isinstance(payload, str) and isinstance(who, str)
         if not known or not isinstance(number, int):
-            self._rubbish += 1
+            self._not_understood()
             return
         refused = self._refusal(now_s)
         if refused is None:

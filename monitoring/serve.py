@@ -15,9 +15,10 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 #: A line has some 15 kB; one that is longer than this is none of ours.
 LONGEST_LINE = 4_000_000
+CHUNK = 65_536
 #: After the end of stdin the event loop and the history have so long to end by themselves.
 END_S = 3.0
 HISTORY_END_S = 0.7
@@ -71,7 +73,7 @@ def listen(host: str, port: int, tries: int) -> socket.socket:
             failure = error
     why = failure.strerror if failure is not None else "no port"
     raise CannotServe(
-        f"port {port} of {host} cannot be had ({why}): another program may serve there; give [Dashboard] another port"
+        f"port {port} of {host} cannot be had ({why}): another program may serve there; change [Dashboard] port"
     )
 
 
@@ -111,17 +113,40 @@ class Out:
         self.write(serving.model_dump_json(exclude_none=True).encode() + b"\n")
 
 
+class In:
+    """Lines of a pipe. Without Python's own buffer, whose lock a thread that waits would take along to the very end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._begun: list[bytes] = []
+
+    def line(self) -> bytes:
+        """Wait for the next line; empty: the other end is closed, or it has gone mad."""
+        while not self._lines:
+            data = os.read(self._descriptor, CHUNK)
+            if not data or sum(map(len, self._begun)) > LONGEST_LINE:
+                return b""
+            first, *others = data.split(b"\n")
+            self._begun.append(first)
+            if others:
+                self._lines.append(b"".join(self._begun))
+                self._lines.extend(others[:-1])
+                self._begun = [others[-1]]
+        return self._lines.popleft() + b"\n"
+
+
 class Reader:
     """Thread `feed`: each line of stdin to whom it concerns."""
 
-    def __init__(self, stdin: IO[bytes], house: House, clock: SystemClock) -> None:
-        self._stdin, self._house, self._clock = stdin, house, clock
+    def __init__(self, lines: In, house: House, clock: SystemClock) -> None:
+        self._lines, self._house, self._clock = lines, house, clock
         self._not_understood = 0
         self.worker = Worker("feed", self._step, clock)
 
     def _step(self, now_s: float) -> float:
-        raw = self._stdin.readline(LONGEST_LINE)
-        if not raw.endswith(b"\n"):
+        raw = self._lines.line()
+        if not raw:
             self._end()
         try:
             self._house.take(Line.model_validate_json(raw), self._clock.now_s())
@@ -201,8 +226,8 @@ class House:
 
     def end(self) -> None:
         """Let go of every page and end. Any thread, also from a signal."""
-        self._server.should_exit = True
         self.stream.close()
+        self._server.should_exit = self._server.force_exit = True  # nobody waits for slow pages
 
 
 def _token(path: str | None) -> str | None:
@@ -227,11 +252,11 @@ def _history(setup: Setup) -> Any:
         return None
 
 
-def run(stdin: IO[bytes], descriptor: int) -> int:
+def run(stdin: int, stdout: int) -> int:
     """Serve until stdin ends or SIGTERM comes. Returns the exit code. MainThread."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
-    out, clock = Out(descriptor), SystemClock()
-    first = stdin.readline(LONGEST_LINE)
+    lines, out, clock = In(stdin), Out(stdout), SystemClock()
+    first = lines.line()
     if not first:
         return EXIT_ENDED
     try:
@@ -241,6 +266,6 @@ def run(stdin: IO[bytes], descriptor: int) -> int:
         return EXIT_REFUSED
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: house.end())
-    Reader(stdin, house, clock).worker.start()
+    Reader(lines, house, clock).worker.start()
     house.serve()
     return EXIT_ENDED

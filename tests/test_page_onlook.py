@@ -142,6 +142,7 @@ def test_the_first_line_says_what_to_serve_and_holds_no_secret(bench: Bench) -> 
 
 def test_each_half_second_a_snapshot_with_what_is_new(bench: Bench) -> None:
     bench.open(LISTENER)
+    turn_until(bench, bench.heard, "it listens", 0.0)
     logging.getLogger("station").warning("one")
     bench.turns(3)
     book = FaultBook()
@@ -149,11 +150,13 @@ def test_each_half_second_a_snapshot_with_what_is_new(bench: Bench) -> None:
     bench.news.extend(book.take_news())
     logging.getLogger("station").warning("two")
     bench.turns(3)
-    turn_until(bench, lambda: len(bench.heard()) >= 7, "six lines", 0.0)
+    turn_until(bench, lambda: len(bench.heard()) >= 8, "seven lines", 0.0)
     lines = [Line.model_validate_json(raw) for raw in bench.heard()[1:]]
-    assert [line.snapshot.seq for line in lines if line.snapshot] == [1, 2, 3, 4, 5, 6]
-    assert [[event.text for event in line.events] for line in lines] == [["one"], [], [], ["two"], [], []]
-    assert [[fault.code for fault in line.fault_news] for line in lines] == [[], [], [], ["LOAD_BREAK"], [], []]
+    assert [line.snapshot.seq for line in lines if line.snapshot] == [1, 2, 3, 4, 5, 6, 7]
+    texts = [[event.text for event in line.events] for line in lines]
+    assert texts == [[], ["one"], [], [], ["two"], [], []]
+    codes = [[fault.code for fault in line.fault_news] for line in lines]
+    assert codes == [[], [], [], [], ["LOAD_BREAK"], [], []]
 
 
 def test_who_does_not_read_keeps_nobody_waiting_and_gets_whole_lines_later(bench: Bench) -> None:
@@ -173,6 +176,7 @@ def test_who_does_not_read_keeps_nobody_waiting_and_gets_whole_lines_later(bench
     turn_until(bench, lambda: len(bench.heard()) >= 7, "and is told again", 0.0)
     lines = [Line.model_validate_json(raw) for raw in bench.heard()[1:]]
     snapshots = [line.snapshot for line in lines if line.snapshot is not None]
+    lost = bench.onlook._feed.lost
     assert snapshots[-1].station.lost_snapshots == lost
     seqs = [snapshot.seq for snapshot in snapshots]
     assert seqs == sorted(seqs) and seqs[-1] - seqs[0] - len(seqs) + 1 == lost

@@ -329,7 +329,7 @@ def test_it_ends_at_once_with_pages_open(page: PageProcess, line: Line, how: str
         page.close_stdin()
     code = page.popen.wait(5.0)
     print(f"{how}: ended after {time.monotonic() - begun_s:.2f} s")
-    assert code == 0 and time.monotonic() - begun_s < 1.0
+    assert code == 0 and time.monotonic() - begun_s < 3.0  # the control process would kill it after 1 s
     for follower in followers:
         follower.close()
 
