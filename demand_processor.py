@@ -760,6 +760,7 @@ class DemandProcessor:
             modules=tuple(modules),
             seats=self._decision.seats if self._decision is not None else free,
             usable=tuple(self._pool.usable(status) for status in modules),
+            enabled=tuple(self._pool.enabled(status.module) for status in modules),
             contacts=tuple(self._contactors.states),
             coils=self._contactors.coil_image,
             can=self._modules.can_status(),

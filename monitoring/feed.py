@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from planning.faults import FaultCode, Latch
-from planning.model import ContactState, Crosspoint, FaultReport, GunReport, GunState, ModuleStatus, Scope
+from planning.model import (
+    ContactState,
+    Crosspoint,
+    FaultReport,
+    GunReport,
+    GunState,
+    ModuleState,
+    ModuleStatus,
+    Scope,
+)
 from planning.reasons import BLOCKED, ReasonCode
 from planning.view import GunView, StationView
 
@@ -212,6 +221,7 @@ def _modules(seen: Seen) -> list[Words]:
     return [
         {
             **_module(status, view.now_s),
+            "state": _state(status.state, view.enabled[index]).value,
             "usable": view.usable[index],
             "gun": view.seats[index][1] or None,
             "stage": view.seats[index][0].words,
@@ -227,7 +237,6 @@ def _modules(seen: Seen) -> list[Words]:
 def _module(status: ModuleStatus, now_s: float) -> Words:
     return {
         "module": status.module,
-        "state": status.state.value,
         "voltage_v": _round_or_none(status.voltage_v, 2),
         "current_a": _round_or_none(status.current_a, 2),
         "power_kw": _round((status.voltage_v or 0.0) * (status.current_a or 0.0) / 1000.0, 3),
@@ -236,6 +245,11 @@ def _module(status: ModuleStatus, now_s: float) -> Words:
         "warnings": list(status.warnings),
         "heard_s": _since(status.heard_at_s, now_s),
     }
+
+
+def _state(state: ModuleState, enabled: bool) -> ModuleState:
+    """The controller of the modules does not know what a person commanded; one that still delivers is on."""
+    return ModuleState.DISABLED if state is ModuleState.OFF and not enabled else state
 
 
 def hottest_c(details: Mapping[str, float]) -> float | None:

@@ -99,15 +99,16 @@ def test_the_page_shows_the_real_station(here: Site) -> None:
     texts = [event["text"] for event in here.get("/api/events")]
     assert any("Station ready" in text for text in texts) and any(text.startswith("Gun 1: 60 kW") for text in texts)
     assert "Page: " + here.url in running(here.station).console
-    here.station.plant.command("weld g1m1")
+    weld = here.station.plant.gun(1)["modules"][0]
+    here.station.plant.command(f"weld g1m{weld}")
     here.station.say.tell("vesec/1/demand/D1", 0)
     here.wait("/api/faults", lambda faults: "CONTACTOR_WELDED" in str(faults["active"]), "the weld is shown", 15.0)
     welded = here.get("/api/faults")["active"][0]
-    assert welded["id"] == "g1m1" and welded["latched"] and welded["severity"] == "critical"
-    crosspoint = here.get("/api/snapshot")["crosspoints"][0]
+    assert welded["id"] == f"g1m{weld}" and welded["latched"] and welded["severity"] == "critical"
+    crosspoint = here.get("/api/snapshot")["crosspoints"][weld - 1]
     assert (crosspoint["state"], crosspoint["fault"], crosspoint["commanded"]) == ("open_failed", welded["code"], False)
     well = httpx.get(f"{here.url}/health")
-    assert well.status_code == 503 and "CONTACTOR_WELDED g1m1" in well.json()["reasons"][0]
+    assert well.status_code == 503 and f"CONTACTOR_WELDED g1m{weld}" in well.json()["reasons"][0]
 
 
 # --- what happens to the page process ---------------------------------------------------------------------------------
