@@ -42,7 +42,8 @@ class Child:
         self.complaint = ""  # the last line of its stderr
         self._popen = subprocess.Popen(
             [*_behind(), *(command or (sys.executable, "-m", "monitoring"))], cwd=folder, bufsize=0,
-            start_new_session=True,            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT},
+            start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, **ENVIRONMENT},
         )  # fmt: skip
         assert self._popen.stdin and self._popen.stdout and self._popen.stderr
         self._stdin = self._popen.stdin
@@ -161,8 +162,9 @@ class Child:
         code = self.exit_code
         if self.misdeed is not None:
             return self.misdeed
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return f"{how}: {self.complaint}" if self.complaint else how
+        if code is not None and code < 0:
+            return f"signal {-code}"
+        return f"exit code {code}: {self.complaint}" if self.complaint else f"exit code {code}"
 
 
 def _behind() -> list[str]:

@@ -101,7 +101,7 @@ def test_the_page_shows_the_real_station(here: Site) -> None:
     assert "Page: " + here.url in running(here.station).console
     weld = here.station.plant.gun(1)["modules"][0]
     here.station.plant.command(f"weld g1m{weld}")
-    here.station.say.tell("vesec/1/demand/D1", 0)
+    here.station.say.tell("vesec/1/vehicle_status/D1", "finishing")
     here.wait("/api/faults", lambda faults: "CONTACTOR_WELDED" in str(faults["active"]), "the weld is shown", 15.0)
     welded = here.get("/api/faults")["active"][0]
     assert welded["id"] == f"g1m{weld}" and welded["latched"] and welded["severity"] == "critical"
@@ -223,14 +223,17 @@ def test_a_person_acts_on_the_real_station(here: Site) -> None:
 
     module = plant.gun(1)["modules"][0]
     assert here.act(f"module/{module}/enabled", "false")[0] == 200
-    wait_for(lambda: module not in plant.gun(1)["modules"], "the module has left")
+    def replaced() -> bool:
+        return module not in plant.gun(1)["modules"] and len(plant.gun(1)["modules"]) == 2
+
+    wait_for(replaced, "the module has left, another one is there", 15.0)
     here.wait(f"/api/modules/{module}", lambda m: m["state"] == "disabled" and not m["usable"], "the page says so")
     plant.wait_power(1, 60.0)
 
     assert here.act("station/drain", "true")[0] == 200
     station.say.charge("D2", 1, 30, TARGET_V)
     here.wait("/api/guns/3", lambda gun: gun["reason_code"] == "DRAINING" and gun["kept_out"], "gun 3 is kept out")
-    assert here.get("/api/guns/1")["delivered_kw"] > 50.0
+    here.wait("/api/guns/1", lambda gun: gun["delivered_kw"] > 57.0, "gun 1 is served on")
     assert here.act("station/drain", "false")[0] == 200
     plant.wait_power(3, 30.0, 25.0)
 
