@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from monitoring.spawn import Process
 
 CHUNK = 65_536
 #: A word of the page process is far shorter.
@@ -25,8 +25,6 @@ LONGEST_WORD = 8192
 FLOOD_BYTES, FLOOD_S = 262_144, 10.0
 #: What it writes to stderr goes to the log in lines of at most this, so many of them in FLOOD_S.
 LONGEST_COMPLAINT, COMPLAINTS = 500, 50
-#: The control path has the processor first.
-NICE = 10
 #: glibc keeps memory for each thread; two such pools do for the page process.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
 
@@ -40,32 +38,25 @@ class Child:
         #: What it did that nobody may do; then it is killed.
         self.misdeed: str | None = None
         self.complaint = ""  # the last line of its stderr
-        self._popen = subprocess.Popen(
-            [*_behind(), *(command or (sys.executable, "-m", "monitoring"))], cwd=folder, bufsize=0,
-            start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, **ENVIRONMENT},
-        )  # fmt: skip
-        assert self._popen.stdin and self._popen.stdout and self._popen.stderr
-        self._stdin = self._popen.stdin
-        self._pipes = {pipe.fileno(): pipe for pipe in (self._popen.stdout, self._popen.stderr)}
-        self._begun = dict.fromkeys(self._pipes, b"")  # lines that have not ended yet
-        self._words_from = self._popen.stdout.fileno()
+        command = command or (sys.executable, "-m", "monitoring")
+        self._process = process = Process(command, folder, {**os.environ, **ENVIRONMENT})
+        self._begun = {process.stdout: b"", process.stderr: b""}  # lines that have not ended yet
         self._poll = select.poll()
-        for descriptor in self._pipes:
+        for descriptor in self._begun:
             os.set_blocking(descriptor, False)
             self._poll.register(descriptor, select.POLLIN)
-        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(process.stdin, False)
         self._unwritten = first
         self._window_s, self._said_bytes, self._complaints = now_s, 0, 0
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
         """None while it runs; negative: the signal that ended it."""
-        return self._popen.poll()
+        return self._process.poll()
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -84,8 +75,8 @@ class Child:
         """Write what is left of the line before; True: nothing is."""
         while self._unwritten:
             try:
-                written = os.write(self._stdin.fileno(), self._unwritten)
-            except (OSError, ValueError):  # full, or its other end is gone
+                written = os.write(self._process.stdin, self._unwritten)
+            except OSError:  # full, or its other end is gone
                 return False
             self._unwritten = self._unwritten[written:]
         return True
@@ -100,7 +91,7 @@ class Child:
             self._window_s, self._said_bytes, self._complaints = now_s, 0, 0
         for descriptor, _ in self._poll.poll(max(0.0, wait_s) * 1000.0):
             for line in self._lines(descriptor):
-                if descriptor == self._words_from:
+                if descriptor == self._process.stdout:
                     words.append(line)
                 else:
                     complaints += self._complaint(line)
@@ -133,29 +124,21 @@ class Child:
 
     def kill(self) -> None:
         with contextlib.suppress(OSError):
-            self._popen.send_signal(signal.SIGKILL)
+            self._process.signal(signal.SIGKILL)
 
     def end(self, wait_s: float) -> bool:
         """Close its stdin, which ends it; kill it after `wait_s`. False: it had to be killed."""
-        with contextlib.suppress(OSError):
-            self._stdin.close()
-        try:
-            self._popen.wait(wait_s)
-            ended = True
-        except subprocess.TimeoutExpired:
+        self._process.close_stdin()
+        ended = self._process.wait(wait_s)
+        if not ended:
             self.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel: the system buries it
-                self._popen.wait(wait_s)
-            ended = False
+            self._process.wait(wait_s)  # one that hangs in the kernel is buried by the system
         self.put_away()
         return ended
 
     def put_away(self) -> None:
         """Close the pipes."""
-        with contextlib.suppress(OSError):
-            self._stdin.close()
-        for pipe in self._pipes.values():
-            pipe.close()
+        self._process.close()
 
     def why_it_ended(self) -> str:
         """For the log."""
@@ -165,9 +148,3 @@ class Child:
         if code is not None and code < 0:
             return f"signal {-code}"
         return f"exit code {code}: {self.complaint}" if self.complaint else f"exit code {code}"
-
-
-def _behind() -> list[str]:
-    """Before a command: it runs with nice 10 from its first instruction on, whatever we run with."""
-    nice = shutil.which("nice")
-    return [] if nice is None else [nice, "-n", str(max(0, NICE - os.getpriority(os.PRIO_PROCESS, 0)))]
