@@ -42,6 +42,8 @@ LOCAL_NAME = "config.local.ini"
 #: What an update tries before it is put in place: the delivered file, and the site's own if it had to be changed.
 TRIAL_NAME, LOCAL_TRIAL_NAME = "config.trial.ini", "config.local.trial.ini"
 MAX_FILE_BYTES = 1_000_000
+#: The token of the page: openssl rand -hex 16 makes 32 signs; nobody guesses 16.
+SHORTEST_TOKEN, LONGEST_TOKEN = 16, 256
 
 
 class ConfigError(ValueError):
@@ -334,6 +336,8 @@ def _locate(draft: Draft, key: Key, name: str, folder: Path) -> None:
     try:
         path = draft.values[key.section, name] = absolute(draft[key.section, name], folder)
         _CHECKS[key.kind](path)
+        if (key.section, name) == ("Dashboard", "token_file"):
+            _check_token(path)
     except (OSError, ValueError, RuntimeError) as error:
         draft.values.pop((key.section, name), None)
         draft.refuse(key.section, name, getattr(error, "strerror", None) or str(error))
@@ -362,6 +366,17 @@ def _check_secret(path: Path) -> None:
     _check_file(path)
     if path.stat().st_mode & 0o004:
         raise ValueError(f"everybody on this computer may read {path}. Run: chmod 600 {path}")
+
+
+def _check_token(path: Path) -> None:
+    """What stands in the file is looked at here and kept nowhere; the page process reads it by itself."""
+    with path.open("rb") as file:
+        token = file.readline(LONGEST_TOKEN + 2).strip()
+    if not re.fullmatch(rb"[!-~]{%d,%d}" % (SHORTEST_TOKEN, LONGEST_TOKEN), token):
+        raise ValueError(
+            f"its first line is no token: {SHORTEST_TOKEN} to {LONGEST_TOKEN} letters, digits, signs, no blank. "
+            f"Run: (umask 077; openssl rand -hex 16 > {path})"
+        )
 
 
 def _check_output(path: Path) -> None:

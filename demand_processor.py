@@ -253,6 +253,8 @@ class DemandProcessor:
         def command(_: float) -> None:
             log.info("The station %s, by command", "drains: no new car is taken in" if draining else "drains no more")
             self._draining = draining
+            for control in self._controls.values():
+                control.drain(draining)
 
         self._do(command)
 
@@ -313,6 +315,12 @@ class DemandProcessor:
         with self._lock:
             return self._view
 
+    @property
+    def outlook(self) -> Outlook | None:
+        """What `foresee` found last, without working it out; None before that. Any thread."""
+        with self._lock:
+            return self._outlook
+
     def foresee(self) -> Outlook | None:
         """What the present allocation leads to; None before the first. Any thread but control: it takes its time."""
         with self._lock:
@@ -369,7 +377,6 @@ class DemandProcessor:
         self._hear(changed, modules, now_s)
         for command in commands:
             command(now_s)
-        self._keep_out()
         self._look_after_station(now_s, modules, stopped)
         self._feed.step(now_s, modules, self._decision, self._site_budget_kw(now_s))
         self._stop_welded(now_s)
@@ -462,14 +469,6 @@ class DemandProcessor:
                 log.warning("Gun %d: its device is silent, demand forgotten", gun)
                 self._guns[gun].forget_demand()
             self.faults.set(FaultCode.GUN_SILENT, control.name, control.silent, now_s)
-
-    def _keep_out(self) -> None:
-        """While the station drains no car begins; when that ends all may come again."""
-        for control in self._controls.values():
-            if self._draining:
-                control.keep_out_when_free()
-            else:
-                control.kept_out = False
 
     def _seats_of(self, gun: int) -> Sequence[tuple[int, Stage]]:
         return self._decision.by_gun.get(gun, ()) if self._decision is not None else ()
@@ -761,6 +760,7 @@ class DemandProcessor:
             modules=tuple(modules),
             seats=self._decision.seats if self._decision is not None else free,
             usable=tuple(self._pool.usable(status) for status in modules),
+            enabled=tuple(self._pool.enabled(status.module) for status in modules),
             contacts=tuple(self._contactors.states),
             coils=self._contactors.coil_image,
             can=self._modules.can_status(),

@@ -22,6 +22,8 @@ import logging
 import os
 import signal
 import threading
+import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,7 @@ import config_manager
 from contactor_controller import ContactorController, GpioError, OutputsRefused
 from demand_processor import DemandProcessor
 from gun import Gun
-from logger_config import LogSystem, start_logging
+from logger_config import LogSystem, escape, start_logging
 from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler, load_client_id
 from planning.drive import DriveLimits
@@ -50,6 +52,8 @@ from updates.home import commit_of, take_lock
 from worker import Clock, ClockWatch, SystemClock, Worker
 
 if TYPE_CHECKING:
+    from monitoring.feed import Seen
+    from monitoring.onlook import Onlook
     from simulator.desk import Desk
 
 log = logging.getLogger(__name__)
@@ -79,6 +83,10 @@ BROKER_PATIENCE_S = 5.0
 DISK_STANDS_S = 10.0
 #: status.json is due every second; a disk that took longer than this for it stalls.
 DISK_STALLS_S = 3.0
+#: News of faults that wait for whoever looks on, which takes them twice a second.
+FAULT_NEWS_KEPT = 200
+#: On the desk the page takes the next free port of so many, as the broker does.
+PAGE_PORTS_TRIED = 50
 
 
 # --- building ----------------------------------------------------------------------------------------------------
@@ -166,6 +174,8 @@ class Station:
         general, safety = settings.general, settings.safety
         settings = for_makes(settings)
         self.failures: list[tuple[str, BaseException]] = []
+        #: appended to when a fault begins or ends; whoever looks on takes them from the other end
+        self.fault_news: deque[FaultReport] = deque(maxlen=FAULT_NEWS_KEPT)
         self._settings, self._clock, self._speed = settings, clock, speed
         self._logs = logs
         self._unwritten = 0
@@ -332,6 +342,7 @@ class Station:
             self.mqtt.publish(message)
         for news in report.news:
             self._logs.record_fault(self._reports.fault_line(news, self._clock.now_s(), self._clock.wall_s()))
+        self.fault_news.extend(report.news)
 
     def _tell_rejected(self, rejection: Rejection) -> None:
         self.mqtt.publish(self._reports.rejected(rejection, self._clock.wall_s()))
@@ -340,6 +351,7 @@ class Station:
         now_s, wall_s = self._clock.now_s(), self._clock.wall_s()
         self.mqtt.publish(self._reports.fault(news, wall_s))
         self._logs.record_fault(self._reports.fault_line(news, now_s, wall_s))
+        self.fault_news.append(news)
 
     def tell_update(self, content: Mapping[str, object]) -> None:
         """What deploy.py is about. Thread `status`."""
@@ -647,7 +659,77 @@ def _run(wires: Wires, clock: SystemClock, logs: LogSystem, speed: float) -> int
         desk.start()
         for line in desk.greeting():
             log.info("%s", line)
-    return Supervisor(station, StatusFile(station, settings.folder, clock), clock, Service()).run()
+    supervisor = Supervisor(station, StatusFile(station, settings.folder, clock), clock, Service())
+    onlook = look_on(station, settings, clock, PAGE_PORTS_TRIED if desk is not None else 1)
+    try:
+        return supervisor.run()
+    finally:
+        if onlook is not None:
+            onlook.stop()
+
+
+# --- looking on --------------------------------------------------------------------------------------------------
+
+
+def look_on(station: Station, settings: Settings, clock: SystemClock, ports_tried: int) -> Onlook | None:
+    """Start what looks on, in a process of its own; None: it is off or cannot be there. The station runs without it."""
+    if not settings.dashboard.enabled:
+        return None
+    try:
+        return _look_on(station, settings, clock, ports_tried)
+    except ImportError as error:
+        log.warning("There is no page: %s. Is monitoring/ complete?", error)
+    except Exception as error:  # NoPage says what to do; nothing else of it may keep the station from its work
+        log.debug("What looks on cannot start", exc_info=True)
+        log.warning("There is no page: %s", str(error) or type(error).__name__)
+    return None
+
+
+def _look_on(station: Station, settings: Settings, clock: SystemClock, ports_tried: int) -> Onlook:
+    from monitoring.feed import About
+    from monitoring.onlook import Onlook, PageSetup, Sources
+
+    general, dashboard, history = settings.general, settings.dashboard, settings.history
+    about = About(
+        general.station_id, VERSION, uuid.uuid4().hex, round(clock.wall_s(), 3), general.module_power_capacity_kw,
+        settings.power_limits.gun_max_power_kw, settings.devices.guns, general.module_count,
+    )  # fmt: skip
+    kept = {"url": history.url, "retention_days": history.retention_days, "max_megabytes": history.max_megabytes}
+    setup = PageSetup(dashboard.host, dashboard.port, ports_tried, dashboard.token_file, settings.folder, kept)
+    sources = Sources(
+        seen=lambda: _seen(station, clock),
+        fault_news=station.fault_news,
+        command=station.core.messages.command,
+        stopping=lambda: station.core.demand.door_reason is not None,
+        escape=escape,
+    )
+    onlook = Onlook(about, setup, sources, clock, SystemClock(), Path(__file__).resolve().parent)
+    onlook.start()
+    return onlook
+
+
+def _seen(station: Station, clock: Clock) -> Seen | None:
+    """All that is known of the station at this moment; None before its first step. Thread `onlook`."""
+    from monitoring.feed import Seen
+
+    demand, counts = station.core.demand, station.core.messages.counts
+    view, health, outlook = demand.view(), demand.health(), demand.outlook
+    if view is None:
+        return None
+    return Seen(
+        view=view,
+        now_s=clock.now_s(),
+        wall_s=clock.wall_s(),
+        armed=health.armed,
+        modules_heard=health.modules_heard,
+        contactors_closed=health.contactors_closed,
+        stepped_at_s=health.stepped_at_s,
+        mqtt=station.mqtt.connected,
+        accepted=counts.accepted,
+        rejected={reason.value: count for reason, count in counts.rejected.copy().items()},
+        details=station.modules.details(),
+        losses_kw=outlook.losses_kw if outlook is not None else {},
+    )
 
 
 # --- check -------------------------------------------------------------------------------------------------------

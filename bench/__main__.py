@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.table import Table
 
-PARTS = ("allocation", "trace", "day", "station", "modules", "speed")
+PARTS = ("allocation", "trace", "day", "station", "modules", "speed", "page")
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "bench.md"
 

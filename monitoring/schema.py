@@ -147,7 +147,7 @@ class StationWords(_Words):
     modules_available: int
     modules_heard: int
     contactors_closed: int
-    slowest_step_s: Seconds = Field(description="longest time from one control step to the next since the last snapshot")
+    slowest_step_s: Seconds = Field(description="longest time between two control steps since the snapshot before")
     step_age_s: Seconds
     loss_kw_without_module: dict[str, dict[str, float]] = Field(
         description="module -> gun -> kW that the gun would lose if this module failed now"
@@ -170,7 +170,11 @@ class Snapshot(_Words):
 
 
 class Line(_Words):
-    """One line from the control process to the page process."""
+    """One line from the control process to the page process.
+
+    A page process that was started anew is told the events and fault news again that are still kept; the same fault has
+    the same `code`, `id` and `since_ts` for as long as the controller runs.
+    """
 
     snapshot: Snapshot | None = None
     events: list[Event] = Field(default=[], description="new since the last line")
@@ -182,7 +186,7 @@ class Act(_Words):
     """One line from the page process to the control process: what a person commands."""
 
     act: int = Field(description="counts up; the answer names it")
-    command: str = Field(description="as in the topic, between root and central/set: station/site_limit, 3/max_power ...")
+    command: str = Field(description="as in the topic, between root and central/set: station/site_limit, 3/max_power")
     payload: str = Field(description="as over MQTT: 300, true, fair_share", max_length=1024)
     who: str = Field(description="for the log: how the person showed the token, and from which address", max_length=200)
 
@@ -192,6 +196,101 @@ class Answer(_Words):
 
     act: int
     refused: str | None = Field(description="why not, in words; null: taken")
+
+
+class HistorySetup(_Words):
+    """[History] of config.ini."""
+
+    url: str
+    retention_days: int
+    max_megabytes: int
+
+
+class Setup(_Words):
+    """The very first line from the control process to the page process: what it shall serve, and where.
+
+    It goes through the pipe and not over the command line, where everybody on the computer could read it.
+    """
+
+    station_id: str
+    host: str
+    port: int
+    ports_tried: int = Field(description="1: this port or none; more: the next free one of so many")
+    token_file: str | None = Field(description="file whose first line is the token; null: nobody may act")
+    folder: str = Field(description="where config.ini lies; relative paths are meant from there")
+    history: HistorySetup
+
+
+class Serving(_Words):
+    """One line from the page process to the control process: where it serves the page, or why it cannot."""
+
+    serves: str | None = Field(default=None, max_length=300)
+    cannot: str | None = Field(default=None, max_length=1000)
+
+
+# --- what the API answers beyond the station's own words --------------------------------------------------------------
+
+
+class Refusal(_Words):
+    """Every answer but 2xx, and 409 of an act."""
+
+    detail: str = Field(description="why not, in one sentence")
+
+
+class Faults(_Words):
+    """Newest first."""
+
+    active: list[Fault]
+    ended: list[Fault] = Field(description="the last 200 that ended")
+
+
+class News(_Words):
+    """What an event `news` of the stream says."""
+
+    events: list[Event]
+    fault_news: list[Fault]
+
+
+class Power(_Words):
+    """Mean power in steps of equal length, oldest first; a step in which nothing was told is missing."""
+
+    step_s: int = Field(description="length of a step", json_schema_extra={"unit": "s"})
+    ts: list[UnixSeconds] = Field(description="where each step begins, Unix time")
+    station_kw: list[Kw]
+    guns_kw: dict[str, list[Kw]] = Field(description="gun -> its mean power in each step")
+
+
+class Healthy(_Words):
+    healthy: bool
+    reasons: list[str] = Field(description="why not, a sentence each; empty when healthy")
+
+
+class Me(_Words):
+    acting: bool = Field(description="a token is configured: whoever shows it may command")
+    signed_in: bool
+    csrf: str | None = Field(description="for the header X-CSRF-Token of an act; null: not signed in")
+
+
+class Login(_Words):
+    token: str = Field(description="first line of [Dashboard] token_file", min_length=1, max_length=256)
+
+
+class SignedIn(_Words):
+    csrf: str = Field(description="for the header X-CSRF-Token of every act with the cookie")
+
+
+class Order(_Words):
+    command: str = Field(
+        description="as in the MQTT topic, between root and central/set: station/site_limit, 3/max_power ...",
+        min_length=1,
+        max_length=64,
+        examples=["station/site_limit"],
+    )
+    payload: str = Field(description="as over MQTT", max_length=1024, examples=["300", "true", "fair_share"])
+
+
+class Outcome(_Words):
+    refused: str | None = Field(description="why the station did not take it, in words; null: taken")
 
 
 Line.model_rebuild()

@@ -282,7 +282,7 @@ KEYS: tuple[Key, ...] = (
         "address on which the page listens; 127.0.0.1 = this computer only, 0.0.0.0 = the whole network"),
     Key("Dashboard", "port", Kind.INTEGER, "8080", 1, 65535, "", "TCP port of the page"),
     Key("Dashboard", "token_file", Kind.SECRET_FILE, "", None, None, "",
-        "file whose first line is the word that allows commands from the page"),
+        "file whose first line is the word that allows commands from the page (16 to 256 signs)"),
 
     plain("History", "url", Kind.TEXT, "sqlite:///history.db", "database of the history"),
     Key("History", "retention_days", Kind.INTEGER, "365", 1, 3650, "days", "older rows are deleted"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planning.config_keys import ADDRESSES, MAX_CROSSPOINTS, WIRE_FAMILY
-from planning.config_values import parse_host, show
+from planning.config_values import is_loopback, parse_host, show
 from planning.settings import GpioDriver
 
 
@@ -282,6 +282,13 @@ def _tls(draft: Draft) -> None:
         _needs(draft, "MQTT", name, partner, ("MQTT", partner) in draft.entries)
 
 
+def _page(draft: Draft) -> None:
+    open_to_all = draft["Dashboard", "enabled"] and not is_loopback(draft["Dashboard", "host"])
+    if open_to_all and ("Dashboard", "token_file") not in draft.entries:
+        text = "the page is then open to the network without a token. Set token_file too, or host = 127.0.0.1"
+        draft.refuse("Dashboard", "host", text)
+
+
 def _signature(draft: Draft) -> None:
     if draft["Deploy", "require_signature"] and ("Deploy", "allowed_signers_file") not in draft.entries:
         draft.refuse("Deploy", "require_signature", "needs allowed_signers_file, which says whose signature counts")
@@ -311,5 +318,5 @@ def _own_can_keys(draft: Draft) -> None:
 
 RULES: tuple[Callable[[Draft], None], ...] = (
     _limits, _capacity, _modules_per_gun, _rise_factor, _dead_voltage, _matrix, _direct_pins, _pins, _addresses,
-    _devices, _gun_priority, _tls, _signature, _can_options, _own_can_keys,
+    _devices, _gun_priority, _tls, _page, _signature, _can_options, _own_can_keys,
 )  # fmt: skip

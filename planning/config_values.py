@@ -153,6 +153,14 @@ def parse_host(text: str) -> str:
         return _host_name(text)
 
 
+def is_loopback(host: str) -> bool:
+    """Only this computer can reach what listens there. A name but localhost may mean anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".") == "localhost"
+
+
 def _host_name(text: str) -> str:
     if ":" in text:
         raise ValueError("a colon stands in the host name. The port has its own key")

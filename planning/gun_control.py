@@ -40,6 +40,7 @@ class GunControl:
         self.commanded_kw: float | None = None
         #: the station drains and there was no car here: the next one gets nothing before the draining ends
         self.kept_out = False
+        self._draining = False
         #: the device fell silent and its demand is on the way to 0
         self.silent = False
         #: no car was told while current flowed
@@ -68,6 +69,7 @@ class GunControl:
         status = self.values.status
         if status is VehicleStatus.NEVER_TOLD and not self.values.demand_kw:
             self.drive.end_session()  # such a gun has nothing but its demand to tell one car from the next
+            self.kept_out = self._draining
         if status is before:
             return
         self.drive.new_status()
@@ -77,6 +79,7 @@ class GunControl:
         if status is VehicleStatus.NO_CAR:
             self._left_at_s, self._told, self._told_before = snapshot.heard_at_s or self._left_at_s, None, None
             self.drive.end_session()
+            self.kept_out = self._draining
             self.unplugged_live = measured_a > UNPLUGGED_LIVE_A
         elif status is not VehicleStatus.FAULT:
             self.unplugged_live = False
@@ -184,10 +187,12 @@ class GunControl:
         """The emergency order for a fault that was told has been given; it may end when the status has."""
         self._fault_told = False
 
-    def keep_out_when_free(self) -> None:
-        """The station drains: a gun without a car takes none in; one that has a car serves it to its end."""
+    def drain(self, draining: bool) -> None:
+        """While the station drains a gun without a car takes none in; one that has a car serves it to its end."""
         never_told = self.values.status is VehicleStatus.NEVER_TOLD and not self.values.demand_kw
-        self.kept_out = self.kept_out or never_told or self.values.status is VehicleStatus.NO_CAR
+        free = never_told or self.values.status is VehicleStatus.NO_CAR
+        self._draining = draining
+        self.kept_out = draining and (self.kept_out or free)
 
     @property
     def max_current_a(self) -> float:

@@ -50,6 +50,10 @@ class ModulePool:
     def set_enabled(self, module: int, enabled: bool) -> None:
         self._enabled[module - 1] = enabled
 
+    def enabled(self, module: int) -> bool:
+        """Nobody has taken it out of use by a command."""
+        return self._enabled[module - 1]
+
     def rest(self, module: int, now_s: float) -> None:
         """The module could not join its gun: leave it alone for a while, so that another one is tried."""
         self._paused_until_s[module] = now_s + NO_START_PAUSE_S

@@ -35,6 +35,7 @@ class StationView:
     modules: tuple[ModuleStatus, ...]
     seats: tuple[tuple[Stage, int], ...]  # of each module: where it is in the switching sequence, and of which gun
     usable: tuple[bool, ...]  # modules that may be planned with
+    enabled: tuple[bool, ...]  # nobody has taken the module out of use by a command
     contacts: tuple[ContactState, ...]  # index (gun-1)*module_count + (module-1)
     coils: int  # bit i: coil of contact i is commanded on
     can: CanStatus

@@ -19,7 +19,7 @@ ACCEPTED = "accepted:"
 #: Names, or beginnings of names, of threads that the station, its simulator and the tests' own helpers start.
 OUR_THREADS = (
     "control", "can-rx", "can-tx", "mqtt-out", "mqtt-loop-stop", "paho-mqtt-client", "log", "history", "dashboard",
-    "status", "off-by-hand", "gpio-edges", "simulated-", "socketcand", "broker",
+    "status", "off-by-hand", "onlook", "feed", "gpio-edges", "simulated-", "socketcand", "broker",
     "fake-broker", "fake-client", "fault-proxy",
 )  # fmt: skip
 #: Files whose tests need a core for many seconds each; those of the mark "process" mostly wait for real processes.

@@ -46,6 +46,9 @@ search_rate = 200
 ramp_up = 100
 """
 
+#: Most tests are not about the page, whose process would compete for the processors.
+NO_PAGE = "\n[Dashboard]\nenabled = false\n"
+
 Found = TypeVar("Found")
 
 
@@ -363,11 +366,15 @@ class Rig:
 def rig(
     folder: Path, local: str = FAST, start: bool = True, broker_options: str = "", protocol: str = "uugreen"
 ) -> Iterator[Rig]:
-    """A running station; `local` becomes config.local.ini, `protocol` is the make of its modules."""
+    """A running station; `local` becomes config.local.ini, `protocol` is the make of its modules.
+
+    Without a section [Dashboard] in `local` it has no page.
+    """
     made = Rig(folder, broker_options, protocol)
     try:
         made.broker.start()
         made.plant.start()
+        local += "" if "[Dashboard]" in local else NO_PAGE
         (made.plant.folder / "config.local.ini").write_text(local)
         if start:
             made.start_main()
@@ -377,6 +384,6 @@ def rig(
 
 
 __all__ = [
-    "FAST", "Frame", "Plant", "Process", "Rig", "Talker", "free_port", "gpio_of", "highest_load_pct", "rig",
+    "FAST", "NO_PAGE", "Frame", "Plant", "Process", "Rig", "Talker", "free_port", "gpio_of", "highest_load_pct", "rig",
     "run_main", "summary", "wait_for",
 ]  # fmt: skip

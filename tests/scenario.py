@@ -166,6 +166,8 @@ class Scenario:
             demand.set_max_power(int(words[1]), float(words[2]))
         elif words[0] == "priority":
             demand.set_priority(Priority(words[1]))
+        elif words[0] == "drain":
+            demand.set_draining(words[1] == "true")
         elif words[0] == "module":
             demand.set_module_enabled(int(words[1]), words[2] == "true")
         else:

@@ -146,7 +146,7 @@ def test_a_smaller_station_in_the_local_file_needs_no_change_of_the_main_file(tm
 def test_paths_are_absolute_and_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "etc").mkdir()
-    private(tmp_path, "token")
+    private(tmp_path, "token").write_text("0123456789abcdef")
     private(tmp_path, "password")
     text = "[Logging]\nfile = ../x.log\n[Dashboard]\ntoken_file = ~/token\n"
     text += "[MQTT]\nusername = u\npassword_file = ../password\n"
@@ -561,10 +561,45 @@ def test_clashes(tmp_path: Path, text: str, said: str) -> None:
 def test_B51_a_secret_must_be_private(tmp_path: Path, lines: str, mode: int, said: str) -> None:
     private(tmp_path, "ok")
     path = private(tmp_path, "secret")
+    path.write_text("a-secret-of-this-test\n")
     path.chmod(0o640)
     read(tmp_path, lines)
     path.chmod(mode)
     assert said.format(path=path) in only_problem(tmp_path, lines)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "station.local", "fe80::1", "raspberrypi"])
+def test_a_page_open_to_the_network_needs_a_token(tmp_path: Path, host: str) -> None:
+    said = only_problem(tmp_path, f"[Dashboard]\nhost = {host}\n")
+    assert f"config.ini [Dashboard] host = {host}: the page is then open to the network without a token" in said
+    private(tmp_path, "token").write_text("0123456789abcdef\n")
+    assert read(tmp_path, f"[Dashboard]\nhost = {host}\ntoken_file = token\n").dashboard.host == host
+    read(tmp_path, f"[Dashboard]\nhost = {host}\nenabled = false\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost", "LOCALHOST"])
+def test_on_this_computer_alone_the_page_needs_none(tmp_path: Path, host: str) -> None:
+    assert read(tmp_path, f"[Dashboard]\nhost = {host}\n").dashboard.token_file is None
+
+
+@pytest.mark.parametrize(
+    ("content", "good"),
+    [
+        (b"0123456789abcdef", True), (b"0123456789abcdef\n", True), (b"0123456789abcdef\r\nsecond line\n", True),
+        (b"x" * 256 + b"\n", True), (b"!#$%&'()*+,-./:;<=>?@", True),
+        (b"", False), (b"\n0123456789abcdef\n", False), (b"0123456789abcde\n", False), (b"x" * 257, False),
+        (b"0123456789 abcdef\n", False), ("ünïcödé-ünïcödé-ünïcödé".encode(), False), (b"\x00" * 32, False),
+    ],
+)  # fmt: skip
+def test_a_token_is_long_and_typed_with_plain_signs(tmp_path: Path, content: bytes, good: bool) -> None:
+    path = private(tmp_path, "token")
+    path.write_bytes(content)
+    if good:
+        assert read(tmp_path, "[Dashboard]\ntoken_file = token\n").dashboard.token_file == path
+        return
+    said = only_problem(tmp_path, "[Dashboard]\ntoken_file = token\n")
+    assert "its first line is no token: 16 to 256" in said and f"openssl rand -hex 16 > {path}" in said
+    assert content.strip().decode(errors="replace") not in said or not content.strip()
 
 
 def test_all_problems_come_together_each_once(tmp_path: Path) -> None:

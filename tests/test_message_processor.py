@@ -176,6 +176,8 @@ TRUSTED = Mqtt(tls=True, username="station")
         ("station/priority", ' "First Come" ', ("priority", Priority.FIRST_COME)),
         ("module/9/enabled", "false", ("enabled", 9, False)),
         ("module/1/enabled", '{"value": true}', ("enabled", 1, True)),
+        ("station/drain", "true", ("drain", True)),
+        ("station/drain", "false", ("drain", False)),
         ("station/reset", "true", ("reset",)),
     ],
 )
@@ -201,6 +203,7 @@ def test_commands(topic: str, payload: str, call: tuple[object, ...]) -> None:
         ("module/1/enabled", "1", "FORMAT"),
         ("module/1/enabled", '"true"', "FORMAT"),
         ("module/1/enabled", "True", "FORMAT"),
+        ("station/drain", "1", "FORMAT"),
         ("station/reset", "false", "FORMAT"),
         ("station/explode", "true", "TOPIC"),
     ],
@@ -217,6 +220,64 @@ def test_a_reset_needs_a_known_sender(mqtt: Mqtt, caplog: pytest.LogCaptureFixtu
     assert bench.say("vesec/station/reset/central/set", "true") == "TOPIC"
     assert bench.commands.calls == []
     assert "restart the controller at the cabinet" in caplog.text and "[MQTT] tls" in caplog.text
+
+
+# --- commands of the page -----------------------------------------------------------------------------------------
+
+ANNA = "page session 3f2a from 192.168.1.20"
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "call"),
+    [
+        ("station/site_limit", "150", ("site_limit", 150.0)),
+        ("3/max_power", "0", ("max_power", 3, 0.0)),
+        ("module/4/enabled", "false", ("enabled", 4, False)),
+        ("station/drain", "true", ("drain", True)),
+        ("station/priority", "fair_share", ("priority", Priority.FAIR_SHARE)),
+        ("station/reset", "true", ("reset",)),
+    ],
+)
+def test_a_person_with_the_token_commands_as_over_mqtt_and_may_reset(
+    bench: Bench, name: str, payload: str, call: tuple[object, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert bench.processor.command(name, payload.encode(), ANNA) is None
+    assert bench.commands.calls == [call]
+    assert f"Command of {ANNA}: {name} {payload}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "why"),
+    [
+        ("station/site_limit", "10001", "0 to 10000 kW are allowed"),
+        ("station/site_limit", "lots", "not a plain decimal number"),
+        ("station/site_limit", "", "the payload is empty"),
+        ("station/site_limit", "1" * 1025, "at most 1024 are allowed"),
+        ("7/max_power", "10", "there is no such command"),
+        ("module/10/enabled", "true", "there is no such command"),
+        ("station/reset", "false", "a reset is ordered with true"),
+        ("vesec/station/reset/central/set", "true", "there is no such command"),
+        ("1/demand", "75", "there is no such command"),
+        ("", "true", "there is no such command"),
+        ("\x00\ud800", "true", "there is no such command"),
+    ],
+)
+def test_what_a_person_commands_wrongly_is_refused_in_words_and_logged(
+    bench: Bench, name: str, payload: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = bench.processor.command(name, payload.encode(), ANNA)
+    assert refused is not None and why in refused
+    assert bench.commands.calls == []
+    assert "WARNING" in caplog.text and ANNA in caplog.text
+    assert bench.told == [], "on MQTT only what came over MQTT is told"
+
+
+@given(name=st.text(max_size=40), payload=st.binary(max_size=80))
+def test_no_command_makes_it_raise(name: str, payload: bytes) -> None:
+    bench = Bench()
+    refused = bench.processor.command(name, payload, ANNA)
+    assert (refused is None) == bool(bench.commands.calls)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from authority import Authority
 from fault_proxy import FaultProxy, Line
-from rig import FAST, Frame, Plant, Process, Rig, free_port, rig, summary, wait_for
+from rig import FAST, NO_PAGE, Frame, Plant, Process, Rig, free_port, rig, summary, wait_for
 
 import config_manager
 from planning.decision import replay
@@ -52,7 +52,7 @@ def behind_a_line(folder: Path) -> Iterator[tuple[Rig, FaultProxy]]:
     """A station whose broker is behind a line that can be broken; devices talk to the broker itself."""
     with rig(folder, AGES_FAST, start=False) as station, FaultProxy(station.broker.port) as line:
         local = station.plant.folder / "config.local.ini"
-        local.write_text(f"{AGES_FAST}[MQTT]\nport = {line.port}\nkeepalive = 2\n")
+        local.write_text(f"{AGES_FAST}{NO_PAGE}[MQTT]\nport = {line.port}\nkeepalive = 2\n")
         station.start_main()
         yield station, line
 
