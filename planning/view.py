@@ -44,3 +44,8 @@ class StationView:
     emergency_stop_healthy: bool
     slowest_step_s: float  # the longest time from one step to the next since the view before
     worn: Mapping[str, object]  # as WearBook.kept()
+
+
+def hottest_c(details: Mapping[str, float]) -> float | None:
+    """The highest temperature that a module tells of; how far it is from its limit (`margin_c`) is none."""
+    return max((value for name, value in details.items() if name.endswith("_c") and name != "margin_c"), default=None)
