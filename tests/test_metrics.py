@@ -23,8 +23,11 @@ from sample_snapshot import GUNS, MODULES, snapshot, words
 
 from monitoring import metrics
 from monitoring.board import Board
+from monitoring.feed import About, Feed, Seen
 from monitoring.schema import Fault, Gun, Line, Module, Snapshot, StationWords
 from planning.payload import Reason
+from simulator.arrivals import timetable
+from simulator.virtual import Level, VirtualStation, settings_at
 
 ROOT = Path(__file__).parent.parent
 BOARD = ROOT / "contrib" / "grafana-station.json"
@@ -156,6 +159,49 @@ def test_guns_modules_contactors_and_faults_are_those_of_the_snapshot(seed: int)
         assert of(found, "fault_since_timestamp_seconds", **named) == fault.since_ts
     for severity in words(Fault, "severity"):
         assert of(found, "faults", severity=severity) == sum(each.severity == severity for each in seen.faults)
+
+
+def snapshots(folder: Path, minutes: int) -> Iterator[Snapshot]:
+    """What a simulated station tells every ten seconds while cars come and go."""
+    settings = settings_at(folder)
+    general = settings.general
+    station = VirtualStation(settings, level=Level.READINGS, seed=2, arrivals=timetable(3, 30, mean_gap_s=30.0))
+    about = About(
+        general.station_id, "0.1.0", "a1", 0.0, general.module_power_capacity_kw,
+        settings.power_limits.gun_max_power_kw, settings.devices.guns, general.module_count,
+    )  # fmt: skip
+    feed, demand, counts = Feed(about), station.core.demand, station.core.messages.counts
+    for number in range(1, minutes * 6 + 1):
+        now_s = number * 10.0
+        station.run_to(now_s)
+        if number % 7 == 0:
+            station.publish("vesec/1/demand/D1", "12kW")
+        view, health = demand.view(), demand.health()
+        assert view is not None
+        feed.count(view)
+        rejected = {reason.value: count for reason, count in counts.rejected.items()}
+        seen = Seen(
+            view, now_s, now_s, health.armed, health.modules_heard, health.contactors_closed, health.stepped_at_s,
+            True, counts.accepted, rejected, (), {},
+        )  # fmt: skip
+        yield Snapshot.model_validate(feed.snapshot(seen))
+
+
+def test_counters_never_fall_while_a_simulated_station_serves_cars(tmp_path: Path) -> None:
+    before: Figures = {}
+    grown: set[str] = set()
+    for seen in snapshots(tmp_path, 20):
+        found = {key: value for key, value in figures(seen).items() if key[0].endswith("_total")}
+        assert before.keys() <= found.keys(), "a counter that stood once stays"
+        fallen = {key: (value, found[key]) for key, value in before.items() if found[key] < value}
+        assert not fallen
+        grown |= {name for (name, labels), value in found.items() if value > before.get((name, labels), value)}
+        before = found
+    assert grown >= {
+        "vesec_gun_energy_joules_total", "vesec_station_energy_joules_total", "vesec_module_energy_joules_total",
+        "vesec_module_on_seconds_total", "vesec_module_starts_total", "vesec_contactor_operations_total",
+        "vesec_messages_accepted_total", "vesec_messages_rejected_total",
+    }  # fmt: skip
 
 
 def test_nothing_of_the_snapshot_is_left_out_unnoticed() -> None:
