@@ -482,7 +482,7 @@ class UpdateFile:
 
 
 class HomeLink:
-    """Home Assistant as seen from here: when it has to be told, and in home_assistant.json what a broker holds of it."""
+    """Home Assistant as seen from here: when it is told; home_assistant.json names what a broker holds for it."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._path = settings.folder / "home_assistant.json"

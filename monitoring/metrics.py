@@ -1,21 +1,21 @@
 """Job: the newest snapshot as Prometheus reads it: every figure of the station under one name with its unit.
 
-Thread: any (reads the board, keeps nothing). Lock: none. Units: base units, as Prometheus wants them in a name: watts and
-joules where the field says kW and kWh, seconds where it says hours, ratios from 0 to 1 where it says %. So a rate of
-joules is watts, nothing has to be multiplied within a query, and Grafana writes kW and kWh by itself. Voltages, currents
-and °C are base units already.
+Thread: any (reads the board, keeps nothing). Lock: none. Units: base units, as Prometheus wants them in a name: watts
+and joules where the field says kW and kWh, seconds where it says hours, ratios from 0 to 1 where it says %. So a rate
+of joules is watts, nothing has to be multiplied within a query, and Grafana writes kW and kWh by itself. Voltages,
+currents and °C are base units already.
 
-Labels are numbers of guns and modules and words of a fixed list, so the number of series is bounded by the station: some
-700 with 6 guns and 9 modules. The texts of reasons and faults stand in the API. Counters are those of the controller: they
-never fall while it runs, and begin anew with it (energy and operations of modules and contactors are kept over a restart).
-An old figure must not look like a present one: what is older than FORGET_S is left out.
+Labels are numbers of guns and modules and words of a fixed list, so the number of series is bounded by the station:
+some 600 with 6 guns and 9 modules. The texts of reasons and faults stand in the API. Counters are those of the
+controller: they never fall while it runs, and begin anew with it (what modules and contactors wore is kept over a
+restart). An old figure must not look like a present one: what is older than FORGET_S is left out.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -224,7 +224,7 @@ def _counter(name: str, text: str, value: object, *labels: str) -> Metric:
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, value: object) -> Metric:
     """`value`: one figure, or samples; a sample without a figure is left out."""
-    samples = value if isinstance(value, list) else [((), value)]
+    samples: list[Any] = value if isinstance(value, list) else [((), value)]
     for label_values, figure in samples:
         if figure is not None:
             family.add_metric(label_values, float(figure))

@@ -1,4 +1,4 @@
-"""Job: the station, its guns and its modules in Home Assistant: what it discovers over MQTT, and what it is told beyond.
+"""Job: the station, its guns and its modules in Home Assistant: what it discovers over MQTT, and what else it is told.
 
 Thread: `status` (or any one at a time; pure, no clock). Lock: none. Units: as the JSON keys say; `now_s` is monotonic
 and decides what is due, `wall_s` is Unix seconds and only becomes `ts`.
@@ -86,7 +86,7 @@ class HomeAssistant:
         return messages
 
     def _clear(self) -> list[OutMessage]:
-        """Take back what no device of ours stands for any more; forget it once that was said and the line still held."""
+        """Take back what no device of ours stands for any more; forget it once that was said and the line held."""
         if self._clear_due:
             self._clear_due, self._cleared = False, True
             return [OutMessage(topic, b"", qos=1, retain=True) for topic in self._stale]
@@ -268,7 +268,7 @@ def _station_entities(settings: Settings) -> dict[str, Config]:
 def _gun_entities(settings: Settings, gun: int) -> dict[str, Config]:
     root = settings.mqtt.topic_root
     told, most_kw = f"{root}/{gun}/allocation/central", settings.power_limits.gun_max_power_kw[gun]
-    entities = {
+    entities: dict[str, Config] = {
         "state": _one_of("State", told, "state", GunState),
         "reason": {
             "platform": "sensor", "name": "Reason", "state_topic": told, "value_template": _value("reason"),
@@ -293,7 +293,7 @@ def _gun_entities(settings: Settings, gun: int) -> dict[str, Config]:
 
 def _module_entities(root: str, module: int) -> dict[str, Config]:
     told = module_topic(root, module)
-    measured = {
+    measured: dict[str, Config] = {
         "voltage": _measured("Voltage", told, "voltage_v", "V", "voltage"),
         "current": _measured("Current", told, "current_a", "A", "current"),
         "power": _power("Power", told, "power_kw"),

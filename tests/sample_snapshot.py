@@ -10,6 +10,10 @@ from planning.payload import Reason
 
 GUNS, MODULES = 6, 9
 TS = 1_800_000_000.0
+FAULTS = (
+    ("CONTACTOR_WELDED", "crosspoint", "g1m3"), ("MODULE_SILENT", "module", "m4"), ("GUN_FAULT", "gun", "g2"),
+    ("BROKER_LOST", "station", "station"),
+)  # fmt: skip
 
 
 def words(model: type, field: str) -> tuple[str, ...]:
@@ -35,7 +39,7 @@ def snapshot(seed: int) -> Snapshot:
             allocated_kw=some(240), delivered_kw=some(240), current_a=some(500), voltage_v=maybe(1000),
             energy_kwh=some(500), modules=sorted(rng.sample(range(1, MODULES + 1), rng.randint(0, 3))),
             reason_code="SHARED", reason="SHARED 2 modules short: held by guns 1 and 4", eta_next_module_s=maybe(60),
-            max_power_kw=240, commanded_kw=maybe(300), kept_out=rng.random() < 0.5, target_voltage_v=maybe(1000),
+            max_power_kw=rng.choice((50, 120, 240)), commanded_kw=maybe(300), kept_out=rng.random() < 0.5, target_voltage_v=maybe(1000),
             voltage_limit_v=maybe(1000), current_limit_a=maybe(500), heard_s=maybe(60),
         )  # fmt: skip
 
@@ -61,10 +65,10 @@ def snapshot(seed: int) -> Snapshot:
         )  # fmt: skip
 
     station = StationWords(
-        station_id="vesec-1", version="0.1.0", run="a1", started_ts=TS - some(1e6),
+        station_id=f"vesec-{seed}", version=f"0.1.{seed}", run="a1", started_ts=TS - some(1e6),
         state=rng.choice(words(StationWords, "state")), armed=rng.random() < 0.5, mqtt=rng.random() < 0.5,
         emergency_stop_healthy=rng.random() < 0.5, power_kw=some(360), energy_kwh=some(9999), site_limit_kw=maybe(400),
-        rule=rng.choice(words(StationWords, "rule")), draining=rng.random() < 0.5, module_kw=40,
+        rule=rng.choice(words(StationWords, "rule")), draining=rng.random() < 0.5, module_kw=rng.choice((20, 30, 40)),
         modules_available=rng.randint(0, 9), modules_heard=rng.randint(0, 9), contactors_closed=rng.randint(0, 9),
         slowest_step_s=some(0.3), step_age_s=some(0.1), loss_kw_without_module={"1": {"2": 40.0}},
         lost_snapshots=rng.randint(0, 99),
@@ -82,5 +86,5 @@ def snapshot(seed: int) -> Snapshot:
         guns=[gun(n) for n in range(1, GUNS + 1)],
         modules=[module(n) for n in range(1, MODULES + 1)],
         crosspoints=[crosspoint(g, m) for g in range(1, GUNS + 1) for m in range(1, MODULES + 1)],
-        faults=[fault("CONTACTOR_WELDED", "crosspoint", "g1m3"), fault("MODULE_SILENT", "module", "m4")],
+        faults=[fault(*each) for each in rng.sample(FAULTS, 2)],
     )  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -34,16 +35,22 @@ ON = "[MQTT]\nhome_assistant = true\n"
 SCHEMA = json.loads((Path(__file__).parent / "home_assistant_schema.json").read_text(encoding="utf-8"))
 STATIONS = {
     "as it comes": ON,
-    "other names": "[General]\nstation_id = depot.7\n[MQTT]\nhome_assistant = true\ntopic_root = site/yard 3\n",
+    "other names": "[General]\nstation_id = depot.7\n[MQTT]\nhome_assistant = true\ntopic_root = site/yard-3\n",
     "two guns, three modules": "[General]\ngun_count = 2\nmodule_count = 3\n[Devices]\nD1 = 1, 2\nD2 =\nD3 =\n" + ON,
     "limits": "[PowerLimits]\nmax_site_power = 250\ngun1_max_power = 0\n" + ON,
-    "a page for everybody": "[Dashboard]\nhost = 192.168.1.20\n" + ON,
+    "a page for everybody": "[Dashboard]\nhost = 192.168.1.20\ntoken_file = token.txt\n" + ON,
 }
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return settings_at(tmp_path, ON)
+
+
+def settings_of(folder: Path, text: str) -> Settings:
+    (folder / "token.txt").write_text("a-token-for-the-page-of-the-station\n")
+    (folder / "token.txt").chmod(0o600)
+    return settings_at(folder, text)
 
 
 def configs(settings: Settings) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def configs(settings: Settings) -> dict[str, Any]:
 
 @pytest.mark.parametrize("text", STATIONS.values(), ids=STATIONS)
 def test_every_discovery_message_fits_the_documented_schema(tmp_path: Path, text: str) -> None:
-    settings = settings_at(tmp_path, text)
+    settings = settings_of(tmp_path, text)
     validator = jsonschema_rs.validator_for(SCHEMA)
     found = discovery(settings, "1.2.3")
     assert len(found) == 1 + settings.general.gun_count + settings.general.module_count
@@ -93,7 +100,7 @@ def test_the_schema_finds_a_slip(settings: Settings, slip: dict[str, str]) -> No
 
 @pytest.mark.parametrize("text", STATIONS.values(), ids=STATIONS)
 def test_no_identity_is_there_twice_and_all_hang_on_the_station(tmp_path: Path, text: str) -> None:
-    contents = list(configs(settings_at(tmp_path, text)).values())
+    contents = list(configs(settings_of(tmp_path, text)).values())
     identifiers = [content["device"]["identifiers"][0] for content in contents]
     unique = [each["unique_id"] for content in contents for each in content["components"].values()]
     assert len(set(identifiers)) == len(identifiers)
@@ -187,7 +194,7 @@ def test_the_rights_in_contrib_are_enough_for_both_sides(settings: Settings) -> 
 
 
 def test_the_page_is_named_only_where_others_can_open_it(tmp_path: Path) -> None:
-    station = next(iter(configs(settings_at(tmp_path, STATIONS["a page for everybody"])).values()))
+    station = next(iter(configs(settings_of(tmp_path, STATIONS["a page for everybody"])).values()))
     assert station["device"]["configuration_url"] == "http://192.168.1.20:8080/"
     (tmp_path / "other").mkdir()
     station = next(iter(configs(settings_at(tmp_path / "other", ON)).values()))
@@ -247,7 +254,9 @@ def test_every_entity_understands_every_message_of_a_busy_hour(settings: Setting
 
 def test_what_is_shown_is_what_was_told(settings: Settings) -> None:
     desk = Desk(settings)
-    desk.station.plant.plug(1, FixedBattery(640.0), 0.0)
+    desk.run_to(12.0)
+    desk.station.plant.plug(1, FixedBattery(640.0), 12.0)
+    desk.station.plant.set_output(1, True, 12.0)
     desk.station.publish("vesec/1/soc/D1", "42.5")
     desk.station.publish("vesec/1/demand/D1", "75")
     desk.station.publish("vesec/1/vehicle_status/D1", "charging")
@@ -296,7 +305,7 @@ def test_modules_are_told_at_changes_and_every_ten_seconds(settings: Settings) -
     desk = Desk(settings)
     desk.run_to(120.0)
     times_s = [at_s for at_s, message in desk.sent if message.topic == "vesec/module/5/status/central"]
-    gaps_s = [later - early for early, later in zip(times_s, times_s[1:], strict=False)]
+    gaps_s = [later - early for early, later in pairwise(times_s)]
     assert max(gaps_s) <= 10.0
     assert sorted(gaps_s)[len(gaps_s) // 2] == 10.0, "an idle module is told no more often"
 
@@ -349,7 +358,7 @@ def test_what_the_station_has_no_more_is_taken_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"retained": 3}', '{"retained": [1, null, "zigbee2mqtt/lamp", "homeassistant/device/a b/config"]}'],
+    ["", "{", "[]", '{"retained": 3}', '{"retained": [1, null, "other/lamp", "homeassistant/device/x y/config"]}'],
 )
 def test_a_file_that_cannot_be_trusted_clears_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "home_assistant.json").write_text(content)
@@ -363,7 +372,8 @@ def test_a_file_that_cannot_be_trusted_clears_nothing(tmp_path: Path, content: s
 
 def test_the_birth_message_is_subscribed_to_and_understood_only_when_it_is_on(tmp_path: Path) -> None:
     (tmp_path / "off").mkdir()
-    on, off = HomeLink(settings_at(tmp_path, ON), VirtualClock()), HomeLink(settings_at(tmp_path / "off"), VirtualClock())
+    on = HomeLink(settings_at(tmp_path, ON), VirtualClock())
+    off = HomeLink(settings_at(tmp_path / "off"), VirtualClock())
     assert (on.subscriptions, off.subscriptions) == (("homeassistant/status",), ())
     assert BIRTH_TOPIC not in subscriptions("vesec")
     on.renew()
