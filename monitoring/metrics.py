@@ -6,7 +6,7 @@ of joules is watts, nothing has to be multiplied within a query, and Grafana wri
 currents and °C are base units already.
 
 Labels are numbers of guns and modules and words of a fixed list, so the number of series is bounded by the station:
-some 600 with 6 guns and 9 modules. The texts of reasons and faults stand in the API. Counters are those of the
+some 520 with 6 guns and 9 modules. The texts of reasons and faults stand in the API. Counters are those of the
 controller: they never fall while it runs, and begin anew with it (what modules and contactors wore is kept over a
 restart). An old figure must not look like a present one: what is older than FORGET_S is left out.
 """

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
-from rig import FAST, Process, Rig, free_port, rig, wait_for
+from rig import FAST, Process, free_port, rig, wait_for
 from sample_snapshot import GUNS, MODULES, snapshot, words
 
 from monitoring import metrics
@@ -33,7 +34,6 @@ from simulator.virtual import Level, VirtualStation, settings_at
 ROOT = Path(__file__).parent.parent
 BOARD = ROOT / "contrib" / "grafana-station.json"
 CONFIG, ALERTS = ROOT / "contrib" / "prometheus-example.yml", ROOT / "contrib" / "prometheus-alerts.yml"
-#: A station that is polled this often costs less than a hundredth of a core of the page process.
 SCRAPE_MS = 10.0
 MOST_SERIES = 1000
 
@@ -295,9 +295,9 @@ def test_a_scrape_of_a_full_station_takes_less_than_ten_milliseconds() -> None:
     metrics.render(board, None, 0.1)
     took_ms = []
     for _ in range(100):
-        start_s = time.perf_counter()
+        start_s = time.thread_time()  # what it costs, however busy other tests keep the machine
         size = len(metrics.render(board, None, 0.1))
-        took_ms.append((time.perf_counter() - start_s) * 1e3)
+        took_ms.append((time.thread_time() - start_s) * 1e3)
     took_ms.sort()
     print(f"n=100 p50={took_ms[50]:.2f} p99={took_ms[98]:.2f} max={took_ms[-1]:.2f} ms, {size} bytes")
     assert took_ms[50] < SCRAPE_MS
@@ -468,14 +468,12 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
         process.kill()
 
 
-#: Panels without a figure at this station, and why.
-EMPTY = {
-    "Temperature of modules A": "modules of the make uugreen tell no temperature",
-}
+#: What is told only by a station that keeps a history.
+OF_THE_HISTORY = () if find_spec("monitoring.history") else ("vesec_history_dropped_total",)
 
 
 @contextmanager
-def scene(folder: Path) -> Iterator[tuple[Rig, Prometheus]]:
+def scene(folder: Path) -> Iterator[Prometheus]:
     """A station with a car that charges, a gun in fault, a site limit and a refused message, and who scrapes it."""
     find("prometheus")
     page = free_port()
@@ -484,24 +482,26 @@ def scene(folder: Path) -> Iterator[tuple[Rig, Prometheus]]:
         station.say.tell("vesec/2/vehicle_status/D2", "fault")
         station.say.tell_once("vesec/1/demand/D1", "12kW")
         station.say.tell_once("vesec/station/site_limit/central/set", "300")
-        station.plant.wait_power(1, 30, 20.0)
         with prometheus(folder, f"127.0.0.1:{page}") as server:
-            wait_for(lambda: len(server.ask("count_over_time(vesec_up[1m]) >= 6")) == 1, "six scrapes", 30.0)
-            yield station, server
+            station.plant.wait_power(1, 30, 20.0)
+            for what in ("vesec_gun_delivered_watts > 28e3", "count_over_time(vesec_up[1m]) >= 6",
+                         "increase(vesec_gun_energy_joules_total[1m]) > 0"):  # fmt: skip
+                wait_for(lambda query=what: server.ask(query), what, 30.0)
+            yield server
 
 
 @pytest.mark.process
 @pytest.mark.mosquitto
 def test_board_and_alerts_against_a_real_scrape_of_a_real_station(tmp_path: Path) -> None:
-    with scene(tmp_path) as (_, server):
+    with scene(tmp_path) as server:
         every_query_of_the_board_has_an_answer(server)
         every_metric_and_label_exists(server)
         counters_never_fall(server)
 
 
 def every_query_of_the_board_has_an_answer(server: Prometheus) -> None:
-    empty = {name for name, query in queries().items() if not server.ask(query)}
-    assert empty <= EMPTY.keys(), {name: queries()[name] for name in empty - EMPTY.keys()}
+    empty = {name: query for name, query in queries().items() if not server.ask(query)}
+    assert not {name for name, query in empty.items() if not any(each in query for each in OF_THE_HISTORY)}, empty
     told = server.ask("vesec_gun_delivered_watts")
     by_gun = {sample["metric"]["gun"]: float(sample["value"][1]) for sample in told}
     assert by_gun["1"] == pytest.approx(30_000, rel=0.05)
@@ -517,22 +517,16 @@ def every_metric_and_label_exists(server: Prometheus) -> None:
     assert {rule["health"] for rule in rules} == {"ok"}
     texts = {**queries(), **{rule["name"]: rule["query"] for rule in rules}}
     for where, text in texts.items():
-        if where in EMPTY:
-            continue
         for name, labels in selectors(text).items():
             found = server.series(name)
-            assert found, f"{where}: there is no {name}"
+            assert found or name in OF_THE_HISTORY, f"{where}: there is no {name}"
             for label in labels:
                 assert all(label in series for series in found), f"{where}: {name} has no label {label}"
 
 
 def counters_never_fall(server: Prometheus) -> None:
-    counters = {
-        series["__name__"]
-        for series in server.series('{job="vesec"}')
-        if series["__name__"].endswith("_total") or series["__name__"].startswith("vesec_fault_since")
-    }
-    assert len(counters) >= 15
+    counters = {name for each in server.series('{job="vesec"}') if (name := each["__name__"]).endswith("_total")}
+    assert len(counters) >= 12
     for name in counters:
         assert server.ask(f"resets({name}[1m])"), name
         assert server.ask(f"resets({name}[1m]) > 0") == [], f"{name} fell"
