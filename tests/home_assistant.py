@@ -75,14 +75,16 @@ class Entity:
     key: str
     config: dict[str, Any]
     device: dict[str, Any]
-    #: availability topic -> available
+    #: availability topic -> available, the one that spoke last at the end
     there: dict[str, bool] = field(default_factory=dict)
     state: str | None = None
 
     @property
     def available(self) -> bool:
         wanted = {each["topic"] for each in self.config["availability"]}
-        return wanted <= self.there.keys() and all(self.there[topic] for topic in wanted)
+        if self.config.get("availability_mode") == "all":
+            return wanted <= self.there.keys() and all(self.there.values())
+        return bool(self.there) and list(self.there.values())[-1]
 
     def hear(self, topic: str, payload: bytes) -> None:
         """A message of the broker; whatever the entity cannot take is an error."""
@@ -90,6 +92,7 @@ class Entity:
             if each["topic"] == topic:
                 said = render(each["value_template"], payload)
                 assert said in ("online", "offline"), f"{self.config['unique_id']}: {said}"
+                self.there.pop(topic, None)
                 self.there[topic] = said == "online"
         if self.config.get("state_topic") == topic:
             self._take(render(self.config["value_template"], payload))

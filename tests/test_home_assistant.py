@@ -207,9 +207,9 @@ def test_the_page_is_named_only_where_others_can_open_it(tmp_path: Path) -> None
 class Desk:
     """A simulated station and a hub that hears all that it publishes."""
 
-    def __init__(self, settings: Settings, cars: int = 0) -> None:
+    def __init__(self, settings: Settings, cars: int = 0, level: Level = Level.READINGS) -> None:
         arrivals = timetable(5, cars, mean_gap_s=20.0) if cars else None
-        self.station = VirtualStation(settings, level=Level.READINGS, seed=3, arrivals=arrivals)
+        self.station = VirtualStation(settings, level=level, seed=3, arrivals=arrivals)
         self.station.on_message = self._published
         self.home = HomeAssistant(settings, "1.2.3")
         self.home.renew()
@@ -291,11 +291,38 @@ def test_a_silent_module_has_no_readings_and_says_so(settings: Settings) -> None
     desk.run_to(15.0)
     told = next(m for _, m in reversed(desk.sent) if m.topic == "vesec/module/2/status/central")
     silent = {**json.loads(told.payload), "state": "silent", "voltage_v": None}
-    desk.hub.hear(told.topic, json.dumps(silent).encode())
     of = desk.hub.of
+    desk.run_to(26.0)  # the station goes on telling of itself
+    desk.hub.hear(told.topic, json.dumps(silent).encode())
+    status = next(m for _, m in reversed(desk.sent) if m.topic == "vesec/station/status/central")
+    desk.hub.hear(status.topic, status.payload)
     assert [of("module_2", key).available for key in ("voltage", "current", "power")] == [False, False, False]
     assert of("module_2", "state").available and of("module_2", "state").state == "silent"
     assert of("module_3", "voltage").available
+
+
+def test_a_module_that_rests_after_a_failed_start_is_in_use_all_the_same(settings: Settings) -> None:
+    """What a person has switched, and what the station may plan with, are two things."""
+    desk = Desk(settings)
+    desk.run_to(15.0)
+    view = desk.station.core.demand.view()
+    assert view is not None
+    resting = replace(view, usable=(*view.usable[:6], False, *view.usable[7:]))
+    for message in desk.home.step(16.0, 16.0, resting):
+        desk.hub.hear(message.topic, message.payload)
+    of = desk.hub.of
+    assert (of("module_7", "usable").state, of("module_7", "enabled").state) == ("OFF", "true")
+    assert (of("module_8", "usable").state, of("module_8", "enabled").state) == ("ON", "true")
+
+
+def test_a_module_that_config_ini_takes_out_of_use_cannot_pass_for_one_in_use(tmp_path: Path) -> None:
+    desk = Desk(settings_at(tmp_path, "[Modules]\nmodule3_enabled = false\n" + ON), level=Level.WIRE)
+    enabled = desk.hub.of
+    desk.run_to(3.0)
+    assert (enabled("module_3", "enabled").state, enabled("module_4", "enabled").state) == ("false", "true")
+    desk.station.publish("vesec/module/3/enabled/central/set", "true")
+    desk.run_to(5.0)
+    assert enabled("module_3", "enabled").state == "false"
 
 
 # --- when ---------------------------------------------------------------------------------------------------------
