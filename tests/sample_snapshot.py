@@ -39,7 +39,8 @@ def snapshot(seed: int) -> Snapshot:
             allocated_kw=some(240), delivered_kw=some(240), current_a=some(500), voltage_v=maybe(1000),
             energy_kwh=some(500), modules=sorted(rng.sample(range(1, MODULES + 1), rng.randint(0, 3))),
             reason_code="SHARED", reason="SHARED 2 modules short: held by guns 1 and 4", eta_next_module_s=maybe(60),
-            max_power_kw=rng.choice((50, 120, 240)), commanded_kw=maybe(300), kept_out=rng.random() < 0.5, target_voltage_v=maybe(1000),
+            max_power_kw=rng.choice((50, 120, 240)), commanded_kw=maybe(300), kept_out=rng.random() < 0.5,
+            target_voltage_v=maybe(1000),
             voltage_limit_v=maybe(1000), current_limit_a=maybe(500), heard_s=maybe(60),
         )  # fmt: skip
 
