@@ -89,7 +89,7 @@ def _collect(board: NewestSnapshot, history: Drops | None, now_s: float) -> Iter
         yield from _of_contactors(snapshot.crosspoints)
         yield from _of_faults(snapshot.faults)
     if history is not None:
-        yield _counter("history_dropped", "Lines that the history could not take in time.", history.dropped)
+        yield _counter("history_dropped", "Lines and rows that the history could not take in time.", history.dropped)
     yield from (metric for metric in _PROCESS.collect() if metric.name in OF_THE_PROCESS)
 
 

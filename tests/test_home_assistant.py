@@ -511,6 +511,19 @@ def test_switched_off_the_real_station_leaves_nothing_behind(station: Rig) -> No
     assert "vesec/station/status/central" in heard
 
 
+@pytest.mark.mosquitto
+@pytest.mark.process
+def test_an_error_here_is_told_once_and_status_json_goes_on(tmp_path: Path) -> None:
+    with rig(tmp_path, ON + FAST, start=False) as made:
+        made.start_main(patch="import planning.home_assistant as h; h.HomeAssistant.step = None")
+        assert made.main is not None
+        made.main.wait_line("Home Assistant is told nothing more until the next start", 10.0)
+        before_s = made.status()["ts"]
+        wait_for(lambda: made.status()["ts"] > before_s + 2.0, "status.json goes on", 10.0)
+        assert made.status()["state"] == "ready"
+        assert made.main.console.count("is told nothing more") == 1
+
+
 def test_templates_are_evaluated_as_home_assistant_would() -> None:
     content = b'{"a": null, "b": 1.5, "c": ["x", "y"], "d": true, "e": "z"}'
     for template, expected in (
