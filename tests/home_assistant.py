@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
+from types import CodeType
 from typing import Any
 
 
@@ -60,12 +62,17 @@ _NAMES = {
 }
 
 
-def render(template: str, payload: bytes) -> str:
-    """What a value template makes of a message."""
+@cache
+def _compiled(template: str) -> CodeType:
     found = re.fullmatch(r"\{\{ (.*) \}\}", template)
     assert found, f"one expression is expected: {template}"
+    return compile(found[1], template, "eval")
+
+
+def render(template: str, payload: bytes) -> str:
+    """What a value template makes of a message."""
     names = {"__builtins__": {}, "value_json": _Json(json.loads(payload)), **_NAMES}
-    return str(eval(found[1], names))
+    return str(eval(_compiled(template), names))
 
 
 @dataclass

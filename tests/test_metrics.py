@@ -166,7 +166,7 @@ def snapshots(folder: Path, minutes: int) -> Iterator[Snapshot]:
     """What a simulated station tells every ten seconds while cars come and go."""
     settings = settings_at(folder)
     general = settings.general
-    station = VirtualStation(settings, level=Level.READINGS, seed=2, arrivals=timetable(3, 30, mean_gap_s=30.0))
+    station = VirtualStation(settings, level=Level.READINGS, seed=2, arrivals=timetable(3, 20, mean_gap_s=12.0))
     about = About(
         general.station_id, "0.1.0", "a1", 0.0, general.module_power_capacity_kw,
         settings.power_limits.gun_max_power_kw, settings.devices.guns, general.module_count,
@@ -175,7 +175,7 @@ def snapshots(folder: Path, minutes: int) -> Iterator[Snapshot]:
     for number in range(1, minutes * 6 + 1):
         now_s = number * 10.0
         station.run_to(now_s)
-        if number % 7 == 0:
+        if number % 4 == 0:
             station.publish("vesec/1/demand/D1", "12kW")
         view, health = demand.view(), demand.health()
         assert view is not None
@@ -191,7 +191,7 @@ def snapshots(folder: Path, minutes: int) -> Iterator[Snapshot]:
 def test_counters_never_fall_while_a_simulated_station_serves_cars(tmp_path: Path) -> None:
     before: Figures = {}
     grown: set[str] = set()
-    for seen in snapshots(tmp_path, 20):
+    for seen in snapshots(tmp_path, 5):
         found = {key: value for key, value in figures(seen).items() if key[0].endswith("_total")}
         assert before.keys() <= found.keys(), "a counter that stood once stays"
         fallen = {key: (value, found[key]) for key, value in before.items() if found[key] < value}
@@ -283,7 +283,7 @@ def test_the_number_of_series_is_that_of_the_station_whatever_it_tells() -> None
         return set(figures(made.model_copy(update={"faults": [], "station": station})))
 
     union: set[tuple[str, Labels]] = set()
-    for seed in range(30):
+    for seed in range(10):
         union |= shape(seed)
     assert len(union) < MOST_SERIES
     assert len(union | shape(99)) == len(union)
@@ -294,13 +294,13 @@ def test_a_scrape_of_a_full_station_takes_less_than_ten_milliseconds() -> None:
     board = board_of(snapshot(1))
     metrics.render(board, None, 0.1)
     took_ms = []
-    for _ in range(100):
+    for _ in range(50):
         start_s = time.thread_time()  # what it costs, however busy other tests keep the machine
         size = len(metrics.render(board, None, 0.1))
         took_ms.append((time.thread_time() - start_s) * 1e3)
     took_ms.sort()
-    print(f"n=100 p50={took_ms[50]:.2f} p99={took_ms[98]:.2f} max={took_ms[-1]:.2f} ms, {size} bytes")
-    assert took_ms[50] < SCRAPE_MS
+    print(f"n=50 p50={took_ms[24]:.2f} max={took_ms[-1]:.2f} ms, {size} bytes")
+    assert took_ms[24] < SCRAPE_MS
 
 
 def test_many_threads_may_scrape_at_once() -> None:
