@@ -39,12 +39,14 @@ from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler, load_client_id
 from planning.drive import DriveLimits
 from planning.faults import FaultBook, FaultCode
+from planning.home_assistant import BIRTH, BIRTH_TOPIC, HomeAssistant
 from planning.model import FaultReport, StationReport, StationState
 from planning.payload import Rejection
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reconnect import Version
-from planning.reports import Reports
+from planning.reports import OutMessage, Reports
 from planning.settings import Settings, VoltageRange
+from planning.view import StationView
 from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
 from service import Service
@@ -181,6 +183,8 @@ class Station:
         self._unwritten = 0
         self._reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
         self._renew = threading.Event()
+        self.home = HomeLink(settings, clock)
+        self._home_failed = False
         self.modules = PowerModuleController(
             settings.can, settings.modules, safety, open_bus, clock, self._failed
         )
@@ -195,10 +199,10 @@ class Station:
         self.mqtt = MqttHandler(
             settings.mqtt,
             settings.mqtt.client_id or load_client_id(general.station_id, settings.folder),
-            subscriptions(settings.mqtt.topic_root),
+            (*subscriptions(settings.mqtt.topic_root), *self.home.subscriptions),
             self._reports.last_will(),
-            self.core.messages.handle,
-            self._renew.set,
+            self._hear,
+            self._connected,
             SystemClock(),  # the broker lives by the clock on the wall, whatever the speed of a simulation
             on_failure=self._failed,
             version=mqtt_version,
@@ -334,6 +338,16 @@ class Station:
             "loss_kw_without_module": outlook.losses_kw,
         }
 
+    def _hear(self, topic: bytes, payload: bytes, retain: bool) -> None:
+        """One message from the broker. paho's thread."""
+        if not self.home.hear(topic, payload, retain):
+            self.core.messages.handle(topic, payload, retain)
+
+    def _connected(self) -> None:
+        """A new connection, and its broker may know nothing. Thread `mqtt-out`."""
+        self._renew.set()
+        self.home.renew()
+
     def _tell(self, report: StationReport) -> None:
         if self._renew.is_set():
             self._renew.clear()
@@ -356,6 +370,17 @@ class Station:
     def tell_update(self, content: Mapping[str, object]) -> None:
         """What deploy.py is about. Thread `status`."""
         self.mqtt.publish(self._reports.update(content))
+
+    def tell_home(self, now_s: float) -> None:
+        """What is due to Home Assistant; whatever happens there, status.json goes on. Thread `status`."""
+        if not self.mqtt.connected or self._home_failed:
+            return
+        try:
+            for message in self.home.step(now_s, self.core.demand.view(), self.modules.details()):
+                self.mqtt.publish(message)
+        except Exception:
+            self._home_failed = True
+            log.exception("Home Assistant is told nothing more until the next start")
 
     def _failed(self, thread: str, error: BaseException) -> None:
         self.failures.append((thread, error))
@@ -456,6 +481,54 @@ class UpdateFile:
         return update if isinstance(update, dict) else None
 
 
+class HomeLink:
+    """Home Assistant as seen from here: when it is told; home_assistant.json names what a broker holds for it."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._path = settings.folder / "home_assistant.json"
+        held = read_kept(self._path).get("retained")
+        self._written = tuple(filter(_is_text, held)) if isinstance(held, list) else ()
+        self._home = HomeAssistant(settings, VERSION, self._written)
+        self._on, self._clock = settings.mqtt.home_assistant, clock
+        self._renewed, self._born = threading.Event(), threading.Event()
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        return (BIRTH_TOPIC,) if self._on else ()
+
+    def hear(self, topic: bytes, payload: bytes, retain: bool) -> bool:
+        """True: the message was for this. A stored copy says nothing of now. paho's thread."""
+        if topic != BIRTH_TOPIC.encode():
+            return False
+        if payload == BIRTH and not retain:
+            self._born.set()
+        return True
+
+    def renew(self) -> None:
+        """Any thread."""
+        self._renewed.set()
+
+    def step(
+        self, now_s: float, view: StationView | None, details: Sequence[Mapping[str, float]] = ()
+    ) -> list[OutMessage]:
+        """What is due now; written down before it is sent, so that it can be taken back. Thread `status`."""
+        if self._renewed.is_set():
+            self._renewed.clear()
+            self._home.renew()
+        if self._born.is_set():
+            self._born.clear()
+            self._home.came_back()
+        messages = self._home.step(now_s, self._clock.wall_s(), view, details)
+        holds = self._home.holds
+        if holds != self._written and write_json(self._path, {"retained": holds}):
+            self._written = holds
+        return messages
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 class StatusFile:
     """status.json every second, and station_state.json when what is kept has changed.
 
@@ -476,6 +549,7 @@ class StatusFile:
         content = self._update.news(self._station.mqtt.connected)
         if content is not None:
             self._station.tell_update(content)
+        self._station.tell_home(now_s)
         return STATUS_S
 
     def write(self, now_s: float, ended: bool = False) -> None:

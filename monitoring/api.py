@@ -207,8 +207,6 @@ def _streaming(stream: Stream) -> APIRouter:
 
 def _metrics(board: Board, history: Any) -> APIRouter:
     """Raises ImportError when there are none."""
-    from prometheus_client import CONTENT_TYPE_LATEST
-
     from monitoring import metrics
 
     router = APIRouter(tags=["health"])
@@ -217,7 +215,7 @@ def _metrics(board: Board, history: Any) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses=text)
     def scrape() -> Response:
         """The station's figures for Prometheus."""
-        return Response(metrics.render(board, history), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(metrics.render(board, history), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return router
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from monitoring.power_ring import PowerRing, means
 from monitoring.schema import Event, Fault, Faults, Line, Power, Snapshot
+from monitoring.step_times import StepTimes
 
 EVENTS_KEPT = 500
 ENDED_KEPT = 200
@@ -29,6 +30,7 @@ class Board:
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._ended: deque[Fault] = deque(maxlen=ENDED_KEPT)
         self._power = PowerRing()
+        self._steps = StepTimes()
 
     def put(self, line: Line, now_s: float) -> None:
         """Take over one line of the control process. Thread `feed`."""
@@ -38,6 +40,7 @@ class Board:
             if snapshot is not None:
                 self._snapshot, self._json, self._at_s = snapshot, as_json, now_s
                 self._power.add(snapshot.ts, [gun.delivered_kw for gun in snapshot.guns])
+                self._steps.add(now_s, snapshot.station.slowest_step_s)
             newest = self._events[-1].seq if self._events else 0
             self._events.extend(event for event in line.events if event.seq > newest)
             self._ended.extend(fault for fault in line.fault_news if fault.ended_ts is not None)
@@ -57,6 +60,11 @@ class Board:
         """Seconds since the newest snapshot came; infinite before the first. Any thread."""
         with self._lock:
             return now_s - self._at_s
+
+    def slowest_step_s(self, now_s: float) -> float:
+        """The longest control step that was told within the last minute. Any thread."""
+        with self._lock:
+            return self._steps.slowest_s(now_s)
 
     def events(self, after: int = 0, limit: int = EVENTS_KEPT) -> list[Event]:
         """Oldest first: the next `limit` after this `seq`; the last `limit` when `after` is 0. Any thread."""

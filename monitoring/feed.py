@@ -24,7 +24,7 @@ from planning.model import (
     Scope,
 )
 from planning.reasons import BLOCKED, ReasonCode
-from planning.view import GunView, StationView
+from planning.view import GunView, StationView, hottest_c
 
 Words = dict[str, Any]
 
@@ -225,7 +225,7 @@ def _modules(seen: Seen) -> list[Words]:
             "usable": view.usable[index],
             "gun": view.seats[index][1] or None,
             "stage": view.seats[index][0].words,
-            "temperature_c": hottest_c(seen.details[index] if index < len(seen.details) else {}),
+            "temperature_c": _round_or_none(hottest_c(seen.details[index] if index < len(seen.details) else {}), 1),
             "hours": _round(hours[index], 1),
             "energy_kwh": _round(kwh[index], 1),
             "starts": int(starts[index]),
@@ -250,12 +250,6 @@ def _module(status: ModuleStatus, now_s: float) -> Words:
 def _state(state: ModuleState, enabled: bool) -> ModuleState:
     """The controller of the modules does not know what a person commanded; one that still delivers is on."""
     return ModuleState.DISABLED if state is ModuleState.OFF and not enabled else state
-
-
-def hottest_c(details: Mapping[str, float]) -> float | None:
-    """The highest temperature that a module tells of; how far it is from its limit (`margin_c`) is none."""
-    found = [value for name, value in details.items() if name.endswith("_c") and name != "margin_c"]
-    return _round_or_none(max(found, default=None), 1)
 
 
 def _worn(worn: Mapping[str, object], name: str) -> Sequence[float]:

@@ -39,7 +39,7 @@ class OutMessage:
 
 
 @dataclass(slots=True)
-class _Topic:
+class Pace:
     """When one topic was published, and what is compared to find news: exact facts, and powers in steps."""
 
     facts: object = None
@@ -73,8 +73,8 @@ class Reports:
         self._version = version
         self._root = topic_root
         self._device_of = {gun: (name, n) for name, guns in devices.items() for n, gun in enumerate(guns, start=1)}
-        self._guns = {gun: _Topic() for gun in range(1, gun_count + 1)}
-        self._station = _Topic()
+        self._guns = {gun: Pace() for gun in range(1, gun_count + 1)}
+        self._station = Pace()
         self._due_at_s = 0.0
 
     def step(self, now_s: float, wall_s: float, report: StationReport) -> list[OutMessage]:

@@ -5,6 +5,7 @@ Thread: any (frozen; references only, so that making one costs next to nothing).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,3 +45,9 @@ class StationView:
     emergency_stop_healthy: bool
     slowest_step_s: float  # the longest time from one step to the next since the view before
     worn: Mapping[str, object]  # as WearBook.kept()
+
+
+def hottest_c(details: Mapping[str, float]) -> float | None:
+    """The highest temperature that a module tells of; how far it is from its limit (`margin_c`) is none."""
+    told = (value for name, value in details.items() if name.endswith("_c") and name != "margin_c")
+    return max(filter(math.isfinite, told), default=None)

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from logger_config import escape
 from monitoring.events import KEPT, Events
-from monitoring.feed import Feed, hottest_c, line
+from monitoring.feed import Feed, line
 from monitoring.schema import Line
 from planning.faults import FaultBook, FaultCode
+from planning.view import hottest_c
 from simulator.arrivals import timetable
 from simulator.gun_bus import FixedBattery
 from simulator.virtual import Level, VirtualStation, settings_at
