@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from history_feed import START_TS, BusyStation
+from history_feed import BusyStation
 from history_places import PostgresServer
 from history_rig import rows
+from page_bench import PageProcess
 
 from monitoring.history.database import database
 
@@ -170,3 +171,25 @@ def test_killed_at_500_moments(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_killed_at_100_moments_while_it_writes_to_a_server(postgres: Callable[[], PostgresServer], tmp_path: Path) -> None:
     kill_again_and_again(postgres().new_url(), tmp_path, 100, seed=4)
+
+
+def test_the_page_process_itself_is_killed(tmp_path: Path) -> None:
+    """`python -m monitoring`, fed as the station feeds it, in real time; then a second one goes on."""
+    station, tick = BusyStation(), threading.Event()
+    for life_s in (6.6, 2.0):
+        page = PageProcess(tmp_path)
+        assert page.word() == {"serves": page.url}
+        for _ in range(round(life_s / 0.5)):
+            page.tell(station.next())
+            tick.wait(0.5)
+        page.kill()
+    place = database("sqlite:///history.db", tmp_path)
+    (gun_1,) = [row for row in rows(place, "sessions") if row["gun"] == 1]
+    assert gun_1["energy_kwh"] >= station.gun_1_kwh(station.seq - 4) - station.gun_1_kwh(1) - KWH
+    assert gun_1["energy_kwh"] <= station.gun_1_kwh(station.seq) + KWH
+    assert rows(place, "power_seconds")[-1]["ts"] >= station.at(station.seq) - LOST_S
+    place.close()
+    with sqlite3.connect(tmp_path / "history.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    assert b"Traceback" not in (tmp_path / "page.err").read_bytes()

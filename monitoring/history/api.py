@@ -18,16 +18,10 @@ from sqlalchemy import Engine
 
 from monitoring.history import History, queries, sheets
 from monitoring.history.database import FAILURES
-from monitoring.history.models import (
-    EnergyOfDay,
-    FaultWords,
-    OperationWords,
-    PowerHistory,
-    Refusal,
-    SessionWords,
-)
+from monitoring.history.models import EnergyOfDay, FaultWords, OperationWords, SessionWords
 from monitoring.history.moments import ALLOWED, moment
 from monitoring.history.queries import Span
+from monitoring.schema import Power, Refusal
 from planning.config_keys import MAX_CROSSPOINTS
 
 #: A chart of more points than this shows nothing more: a week of minutes, three hours of seconds.
@@ -103,7 +97,7 @@ def router(history: History) -> APIRouter:
         return queries.sessions(engine(), _span(from_, to), gun, is_open, limit)
 
     @made.get("/api/history/power")
-    def power(from_: From = None, to: To = None, step: StepS = Step.MINUTE) -> PowerHistory:
+    def power(from_: From = None, to: To = None, step: StepS = Step.MINUTE) -> Power:
         """Mean power of the station and of each gun, oldest first; without `from` the last day, or the last hour of seconds."""
         span = _span(from_, to, now(), POWER_SPAN_S[step])
         points = queries.power_rows(engine(), step, span)

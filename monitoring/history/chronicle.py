@@ -87,10 +87,10 @@ class Chronicle:
 
     def throw_away(self) -> int:
         """Forget what waits: the database refuses it for good. How many rows that were."""
-        piles = (self.sessions.ended, self.faults.ended, self.operations, self.power.seconds, self.power.minutes)
-        lost = sum(len(pile) for pile in piles)
-        for pile in piles:
-            pile.clear()
+        lost = len(self.sessions.ended) + len(self.faults.ended) + len(self.operations) + self.power.throw_away()
+        self.sessions.ended.clear()
+        self.faults.ended.clear()
+        self.operations.clear()
         self._dropped += lost
         self.told()
         return lost

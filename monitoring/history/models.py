@@ -45,15 +45,6 @@ class SessionWords(_Words):
     clock_moved_s: Seconds = Field(description="by how much the wall clock was moved meanwhile; lengths are right anyhow")
 
 
-class PowerHistory(_Words):
-    """Mean power of each step, oldest first; steps that nobody saw are missing."""
-
-    step_s: Seconds
-    ts: list[UnixSeconds] = Field(description="beginning of each step")
-    station_kw: list[Kw]
-    guns_kw: dict[str, list[Kw]] = Field(description="number of the gun -> its power in each step")
-
-
 class FaultWords(_Words):
     """A fault that stands or stood."""
 
@@ -86,8 +77,3 @@ class EnergyOfDay(_Words):
     energy_kwh: Kwh
     guns_kwh: dict[str, Kwh] = Field(description="number of the gun -> energy; guns without a session are missing")
 
-
-class Refusal(_Words):
-    """Why not."""
-
-    detail: str = Field(description="one sentence")

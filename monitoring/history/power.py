@@ -26,6 +26,26 @@ class PowerRow:
     seconds: int = 1
 
 
+@dataclass(slots=True)
+class _Minute:
+    """Sums over the seconds that were seen: the station, then gun by gun."""
+
+    ts: int
+    sums_ws: list[int]
+    seconds: int = 0
+
+    def add(self, row: PowerRow) -> None:
+        values = (row.station_w, *row.guns_w)
+        if len(values) != len(self.sums_ws):  # the station was given more or fewer guns within this minute
+            self.sums_ws, self.seconds = [0] * len(values), 0
+        self.sums_ws = [total + row.seconds * value for total, value in zip(self.sums_ws, values, strict=True)]
+        self.seconds += row.seconds
+
+    def row(self) -> PowerRow:
+        station_w, *guns_w = (round(total / self.seconds) for total in self.sums_ws)
+        return PowerRow(self.ts, station_w, tuple(guns_w), min(MINUTE_S, self.seconds))
+
+
 class PowerBook:
     """Finished seconds wait in `seconds`, minutes (the present one too) in `minutes`, until they are written.
 
@@ -34,16 +54,21 @@ class PowerBook:
 
     def __init__(self, seconds_kept: int, minutes_kept: int) -> None:
         self.seconds: deque[PowerRow] = deque()
-        self.minutes: dict[int, PowerRow] = {}
         self.dropped = 0
         #: a minute was finished since it was last set to False
         self.news = False
         self._seconds_kept, self._minutes_kept = seconds_kept, minutes_kept
+        self._minutes: dict[int, _Minute] = {}
+        self._minute: int | None = None  # the one that grows
         self._second: int | None = None
-        self._minute: int | None = None
         self._sums_kw: list[float] = []
         self._count = 0
         self._adopted = False
+
+    @property
+    def minutes(self) -> list[PowerRow]:
+        """Minutes that wait, the present one among them."""
+        return [minute.row() for minute in self._minutes.values()]
 
     def take(self, ts: float, station_kw: float, guns_kw: Sequence[float]) -> None:
         """One snapshot. When a second is over its row is finished."""
@@ -69,13 +94,13 @@ class PowerBook:
         self._add_to_minute(row)
 
     def adopt(self, kept: Iterable[PowerRow]) -> None:
-        """Minutes that an earlier process began and that we go on with."""
+        """Minutes that an earlier process began and that we go on with. Only the first call counts."""
         if self._adopted:
             return
         self._adopted = True
         for row in kept:
-            if row.ts in self.minutes:
-                self.minutes[row.ts] = _together(row, self.minutes[row.ts])
+            if row.ts in self._minutes:
+                self._minutes[row.ts].add(row)
 
     def written(self, seconds: int, minutes: Iterable[int]) -> None:
         """The first `seconds` rows and these minutes are in the database; the present minute goes on growing."""
@@ -83,28 +108,21 @@ class PowerBook:
             self.seconds.popleft()
         for ts in minutes:
             if ts != self._minute:
-                self.minutes.pop(ts, None)
+                self._minutes.pop(ts, None)
+
+    def throw_away(self) -> int:
+        """Forget what waits; how many rows that were."""
+        lost = len(self.seconds) + len(self._minutes)
+        self.seconds.clear()
+        self._minutes.clear()
+        return lost
 
     def _add_to_minute(self, row: PowerRow) -> None:
         ts = row.ts - row.ts % MINUTE_S
         if self._minute is not None and ts != self._minute:
             self.news = True
         self._minute = ts
-        before = self.minutes.get(ts)
-        self.minutes[ts] = PowerRow(ts, row.station_w, row.guns_w) if before is None else _together(before, row)
-        while len(self.minutes) > self._minutes_kept:
-            del self.minutes[min(self.minutes)]
+        self._minutes.setdefault(ts, _Minute(ts, [0] * (1 + len(row.guns_w)))).add(row)
+        while len(self._minutes) > self._minutes_kept:
+            del self._minutes[min(self._minutes)]
             self.dropped += 1
-
-
-def _together(one: PowerRow, other: PowerRow) -> PowerRow:
-    """The mean of both, weighed by their seconds."""
-    if len(one.guns_w) != len(other.guns_w):  # the station was given more or fewer guns within this minute
-        return other
-    seconds = one.seconds + other.seconds
-
-    def mean_w(one_w: int, other_w: int) -> int:
-        return round((one_w * one.seconds + other_w * other.seconds) / seconds)
-
-    guns_w = tuple(mean_w(a, b) for a, b in zip(one.guns_w, other.guns_w, strict=True))
-    return PowerRow(one.ts, mean_w(one.station_w, other.station_w), guns_w, min(MINUTE_S, seconds))

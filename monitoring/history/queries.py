@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Column, ColumnElement, Engine, Row, Table, and_, func, or_, select, true
 
 from monitoring.history import tables
-from monitoring.history.models import EnergyOfDay, FaultWords, OperationWords, PowerHistory, SessionWords
+from monitoring.history.models import EndWord, EnergyOfDay, FaultWords, OperationWords, SessionWords
 from monitoring.history.moments import LATEST_TS, day_of
 from monitoring.history.sessions import EndReason
+from monitoring.schema import Power
 
 #: Rows that are read at a time.
 PORTION = 1_000
@@ -79,11 +80,11 @@ def power_rows(engine: Engine, step_s: int, span: Span) -> int:
         return connection.execute(select(func.count()).where(span.holds(table.c.ts))).scalar() or 0
 
 
-def power(engine: Engine, step_s: int, span: Span) -> PowerHistory:
+def power(engine: Engine, step_s: int, span: Span) -> Power:
     """All rows of power in the span; ask power_rows first whether these are not too many."""
     rows = [*each_power(engine, step_s, span)]
     guns = max((len(row.guns_kw) for row in rows), default=0)
-    return PowerHistory(
+    return Power(
         step_s=step_s,
         ts=[row.ts for row in rows],
         station_kw=[row.station_kw for row in rows],
@@ -193,7 +194,7 @@ def session_words(row: Row[Any]) -> SessionWords:
         charging_s=row.charging_s,
         waited_s=row.waited_s,
         modules=json.loads(row.modules),
-        ended=None if ended is None else ended.name,
+        ended=None if ended is None else cast(EndWord, ended.name),
         ended_words=None if ended is None else _end_words(ended, row.fault),
         fault=row.fault,
         clock_moved_s=row.clock_moved_s,

@@ -30,7 +30,7 @@ FAULTS_KNOWN = 1_000
 def write(connection: Connection, books: Chronicle) -> Callable[[], None]:
     """Write what waits, inside a transaction of the caller; call what is returned once that is committed."""
     seconds = list(islice(books.power.seconds, ROWS_AT_ONCE))
-    minutes = list(islice(books.power.minutes.values(), ROWS_AT_ONCE))
+    minutes = books.power.minutes[:ROWS_AT_ONCE]
     ended, open_sessions = list(books.sessions.ended), list(books.sessions.open.values())
     past_faults, standing = list(books.faults.ended), list(books.faults.standing.values())
     operations = list(islice(books.operations, ROWS_AT_ONCE))
@@ -73,7 +73,7 @@ def take_up(connection: Connection, books: Chronicle) -> None:
     }
     books.operations.extendleft(reversed(books.counter.adopt(counters)))
     minutes = tables.power_minutes
-    kept = connection.execute(select(minutes).where(minutes.c.ts.in_(list(books.power.minutes)))).all()
+    kept = connection.execute(select(minutes).where(minutes.c.ts.in_([row.ts for row in books.power.minutes]))).all()
     books.power.adopt(PowerRow(row.ts, row.station_w, tuple(json.loads(row.guns_w)), row.seconds) for row in kept)
 
 
