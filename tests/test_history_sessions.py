@@ -314,10 +314,20 @@ def test_an_open_session_is_gone_on_with() -> None:
     assert session.row == 7
     assert session.energy_kwh == pytest.approx(5.0 + kwh - 9.0)
     assert session.from_ts == pytest.approx(START_TS - 600.0)
-    assert session.elapsed_s == pytest.approx(610.0)
+    assert session.elapsed_s == pytest.approx(610.0)  # the gap of ten seconds counts
     assert (session.soc_from_pct, session.peak_kw, session.modules) == (20.0, 120.0, {1, 8, 9})
     assert watched.tracker.adopt([kept()]) == [], "asked a second time nothing is counted twice"
     assert session.energy_kwh == pytest.approx(5.0 + kwh - 9.0)
+
+
+def test_a_clock_that_was_moved_between_two_page_processes_keeps_the_length() -> None:
+    watched = Watched()
+    watched.ts += YEARS_S
+    watched.charge(60.0, 10.0, 9.2)
+    watched.tracker.adopt([kept()])
+    session = watched.tracker.open[1]
+    assert session.elapsed_s == pytest.approx(590.0 + 9.5)
+    assert session.clock_moved_s == pytest.approx(YEARS_S, rel=1e-6)
 
 
 def test_an_open_session_whose_car_has_gone_meanwhile_is_handed_back() -> None:

@@ -227,6 +227,12 @@ def _begin_to_read(connection: Connection) -> None:
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 
+#: A station that lost its power leaves a connection behind: the server shall find that out within half a minute.
+_WRITER_SETTINGS = (
+    f"lock_timeout = '{BUSY_S:g}s'", "tcp_keepalives_idle = 10", "tcp_keepalives_interval = 5", "tcp_keepalives_count = 3",
+)  # fmt: skip
+
+
 class PostgresDatabase(Database):
     """A database of a server, for this station alone."""
 
@@ -246,7 +252,8 @@ class PostgresDatabase(Database):
         connection = self._writers.connect()
         try:
             with connection.begin():
-                connection.execute(text(f"SET lock_timeout = '{int(BUSY_S * 1000)}ms'"))
+                for setting in _WRITER_SETTINGS:
+                    connection.execute(text(f"SET {setting}"))
                 ours = connection.execute(
                     text("SELECT pg_try_advisory_lock(hashtext('vesec history ' || current_schema()))")
                 ).scalar()

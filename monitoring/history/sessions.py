@@ -26,6 +26,8 @@ from planning.model import GunState, StationState, VehicleStatus
 FLOWS_KW = 0.5
 #: A gun that tells no status has only its demand to tell one car from the next; a car may pause so long.
 DEMAND_PAUSE_S = 30.0
+#: A page process that ended is followed by the next one within this time.
+LONGEST_GAP_S = 3_600.0
 #: Fault codes that say more about the end of a session than that of the gun itself, in this order.
 _STATION_FAULTS = ("EMERGENCY_STOP", "CAN_FAULT", "CAN_LINK_DOWN", "FEEDBACK_INVALID", "OUTPUT_UNVERIFIED")
 _SILENT = frozenset({"GUN_SILENT"})
@@ -288,7 +290,10 @@ def _note(session: Session, gun: GunReading) -> None:
 
 def _join(session: Session, kept: Kept) -> None:
     """`session` is the rest of what was written as `kept`; what passed unseen counts for its length and its energy."""
-    unseen_s = max(0.0, session.from_ts - kept.from_ts)
+    gap_s, moved_s = session.from_ts - kept.seen_ts, 0.0
+    if not 0.0 <= gap_s <= LONGEST_GAP_S:
+        gap_s, moved_s = 0.0, gap_s  # no page process is away for so long: the clock was moved
+    unseen_s = kept.seen_ts - kept.from_ts + gap_s
     unseen_kwh = session.counter_kwh - session.energy_kwh - kept.counter_kwh
     session.row = kept.row
     session.from_ts -= unseen_s
@@ -299,7 +304,7 @@ def _join(session: Session, kept: Kept) -> None:
     session.peak_kw = max(session.peak_kw, kept.peak_kw)
     session.charging_s += kept.charging_s
     session.waited_s += kept.waited_s
-    session.clock_moved_s += kept.clock_moved_s
+    session.clock_moved_s += kept.clock_moved_s + moved_s
     session.modules |= kept.modules
     session.unseen_start = False
 
