@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", dest="begin", metavar="WHEN", help="not before this moment")
     parser.add_argument("--to", dest="end", metavar="WHEN", help="before this moment")
     parser.add_argument("--format", choices=[form.value for form in Form], default=Form.CSV.value)
-    parser.add_argument("--step", type=int, choices=(1, 60), default=60, help="seconds in a step of power (default: 60)")
+    parser.add_argument(
+        "--step", type=int, choices=(1, 60), default=60, help="seconds in a step of power (default: 60)"
+    )
     parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="whose [History] url is read")
     parser.add_argument("--url", help="another database, such as sqlite:///simulated.db of the simulated station")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write this file instead of the console")

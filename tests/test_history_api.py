@@ -322,7 +322,9 @@ def test_the_command_writes_what_the_page_does(site: Path, client: TestClient, t
     assert (done.returncode, done.stderr) == (0, "")
     assert output.read_bytes().decode() == client.get("/api/export/sessions.csv").text
     assert [path.name for path in tmp_path.iterdir()] == ["sessions.csv"]
-    done = export("power", "--step", "1", "--format", "json", "--from", str(START_TS), "--to", str(START_TS + 10), folder=site)
+    done = export(
+        "power", "--step", "1", "--format", "json", "--from", str(START_TS), "--to", str(START_TS + 10), folder=site
+    )
     assert len(json.loads(done.stdout)) == 10
 
 

@@ -132,7 +132,9 @@ class Faults:
 
     @property
     def ended(self) -> list[tuple[str, float, float | None]]:
-        return [(row.code, row.since_ts - START_TS, row.ended_ts and row.ended_ts - START_TS) for row in self.book.ended]
+        return [
+            (row.code, row.since_ts - START_TS, row.ended_ts and row.ended_ts - START_TS) for row in self.book.ended
+        ]
 
 
 def test_a_fault_has_a_beginning_and_an_end() -> None:

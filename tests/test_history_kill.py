@@ -104,7 +104,11 @@ class Watch:
             operations = rows(place, "operations")
         finally:
             place.close()
-        known_ts = max(station.at(life_began), *(row["ts"] + 1.0 for row in seconds[-1:])) if seconds else station.at(life_began)
+        known_ts = (
+            max(station.at(life_began), *(row["ts"] + 1.0 for row in seconds[-1:]))
+            if seconds
+            else station.at(life_began)
+        )
         lost_s = station.at(fed) - known_ts
         self.most_lost_s = max(self.most_lost_s, lost_s)
         assert lost_s <= LOST_S
@@ -116,7 +120,11 @@ class Watch:
         self.lives[station.run] = self.lives.get(station.run, 0) + bool(mine)
         visits = [row for row in mine if row["gun"] == 2]
         begun = self.first_seq[station.run]
-        assert station.visits(safe) - station.visits(begun) <= len(visits) <= station.visits(fed) - station.visits(begun) + 1
+        assert (
+            station.visits(safe) - station.visits(begun)
+            <= len(visits)
+            <= station.visits(fed) - station.visits(begun) + 1
+        )
         for row in sessions:
             assert row["to_ts"] is None or row["to_ts"] >= row["from_ts"]
         for earlier, later in zip(visits, visits[1:], strict=False):
@@ -133,7 +141,9 @@ class Watch:
             assert told >= before - KWH, "energy only rises"
             assert told <= counter(fed) - counter(first) + KWH, "no energy is counted twice"
             # a car that went while nobody looked on took its last seconds along; who is still there makes up for them
-            gone_kwh = BusyStation.GUN_2_KW * (LOST_S + 3.0) / 3600.0 * self.lives.get(station.run, 0) if gun == 2 else 0.0
+            gone_kwh = (
+                BusyStation.GUN_2_KW * (LOST_S + 3.0) / 3600.0 * self.lives.get(station.run, 0) if gun == 2 else 0.0
+            )
             if mine:
                 assert told >= counter(safe) - counter(first + 1) - gone_kwh - KWH, "more than ten seconds are lost"
             self.energy_kwh[station.run, gun] = told
@@ -169,7 +179,9 @@ def test_killed_at_500_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_killed_at_100_moments_while_it_writes_to_a_server(postgres: Callable[[], PostgresServer], tmp_path: Path) -> None:
+def test_killed_at_100_moments_while_it_writes_to_a_server(
+    postgres: Callable[[], PostgresServer], tmp_path: Path
+) -> None:
     kill_again_and_again(postgres().new_url(), tmp_path, 100, seed=4)
 
 

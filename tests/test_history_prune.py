@@ -44,8 +44,8 @@ def fill(connection: Connection, table: Table, made: Iterator[dict[str, Any]]) -
 def minutes(days: float, until_ts: float = NEWEST_TS) -> Iterator[dict[str, Any]]:
     """Busy ones: every gun has power."""
     dice = random.Random(1)
-    first = int(until_ts - days * DAY_S) // 60 * 60
-    for ts in range(first, int(until_ts), 60):
+    last = int(until_ts) // 60 * 60
+    for ts in range(last - int(days * DAY_S), last, 60):
         guns = [dice.randrange(20_000, 150_000) for _ in range(6)]
         yield {"ts": ts, "station_w": sum(guns), "guns_w": json.dumps(guns), "seconds": 60}
 

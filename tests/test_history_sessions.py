@@ -191,7 +191,9 @@ def test_other_ends(watched: Watched) -> None:
 
 
 def test_a_car_that_came_while_the_station_drains_has_no_session(watched: Watched) -> None:
-    watched.show(waiting().model_copy(update={"state": "disabled", "reason_code": "DRAINING", "kept_out": True}), steps=9)
+    watched.show(
+        waiting().model_copy(update={"state": "disabled", "reason_code": "DRAINING", "kept_out": True}), steps=9
+    )
     assert not watched.tracker.open
     assert not watched.tracker.ended
 
@@ -406,7 +408,9 @@ class AnyStation(RuleBasedStateMachine):
     @rule(gun=st.sampled_from([1, 2]))
     def car_goes(self, gun: int) -> None:
         """Whatever was: with the car and the power gone the session has ended."""
-        others = [gun_words(each, vehicle_status="waiting", energy_kwh=self.counters[each]) for each in (1, 2) if each != gun]
+        others = [
+            gun_words(each, vehicle_status="waiting", energy_kwh=self.counters[each]) for each in (1, 2) if each != gun
+        ]
         self.watched.show(gun_words(gun, energy_kwh=self.counters[gun]), *others)
         assert gun not in self.watched.tracker.open
 

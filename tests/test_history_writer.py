@@ -126,10 +126,14 @@ def test_faults_told_again_to_a_new_page_process_are_not_written_twice(history_u
     ]  # fmt: skip
 
 
-def test_a_session_that_the_station_ended_is_closed_when_the_page_process_ends(history_url: str, tmp_path: Path) -> None:
+def test_a_session_that_the_station_ended_is_closed_when_the_page_process_ends(
+    history_url: str, tmp_path: Path
+) -> None:
     hand = HandWriter(history_url, tmp_path)
     for n in range(1, 20):
-        hand.take(Line(snapshot=snapshot(START_TS + n / 2, n, [charging(1, 60.0, n / 120), charging(2, 60.0, n / 120)])))
+        hand.take(
+            Line(snapshot=snapshot(START_TS + n / 2, n, [charging(1, 60.0, n / 120), charging(2, 60.0, n / 120)]))
+        )
     stopping = [charging(1, 20.0, 20 / 120), gun_words(2, vehicle_status="charging", energy_kwh=20 / 120)]
     hand.take(Line(snapshot=snapshot(START_TS + 10.0, 20, stopping, state="stopping")))
     hand.close()
@@ -209,6 +213,7 @@ def test_tables_that_are_not_ours_are_left_alone(history_url: str, tmp_path: Pat
 
 
 def test_a_locked_database_loses_nothing_within_the_bound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     hand, station = HandWriter("sqlite:///history.db", tmp_path), BusyStation()
     hand.run(station, 10.0)
     shorten_patience(hand)
@@ -287,21 +292,27 @@ def test_put_never_waits_for_a_stalled_writer(tmp_path: Path) -> None:
     until(lambda: not history._writer.worker.alive, "the thread ends")  # type: ignore[union-attr]
 
 
+def fill(path: Path) -> None:
+    """Until nothing more goes onto the disk."""
+    with path.open("ab", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(512))
+
+
 def test_a_full_disk_is_told_in_words_and_gone_on_with(tmp_path: Path) -> None:
     """A file system of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("accepted: a small disk needs the right to mount")
     try:
         hand, station = HandWriter("sqlite:///history.db", disk), BusyStation()
         hand.run(station, 10.0)
         filler = disk / "filler"
-        with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(bytes(4096))
-                file.flush()
+        fill(filler)
         hand.run(station, 100.0)
         assert hand.writer.trouble is not None
         assert "the disk is full" in hand.writer.trouble
@@ -373,7 +384,7 @@ def test_a_file_of_another_program_is_not_touched(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "names no file"),
         ("mysql://user:hunter2@host/db", "of the kind mysql"),
         ("history.db", "no database URL"),
-        ("postgresql://u:hunter2@[broken/db", "no database URL"),
+        ("postgresql://u:hunter2@host:port/db", "no database URL"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused_in_words(

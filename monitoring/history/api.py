@@ -90,7 +90,9 @@ def router(history: History) -> APIRouter:
         from_: From = None,
         to: To = None,
         gun: GunNumber = None,
-        is_open: Annotated[bool | None, Query(alias="open", description="true: open ones alone; false: ended ones")] = None,
+        is_open: Annotated[
+            bool | None, Query(alias="open", description="true: open ones alone; false: ended ones")
+        ] = None,
         limit: Limit = 100,
     ) -> list[SessionWords]:
         """Charging sessions that began in the span, newest first."""

@@ -98,7 +98,9 @@ class Chronicle:
     def _clock_moved(self, moved_s: float) -> None:
         self.clock_moved_s += max(0.0, moved_s)
         if abs(moved_s) >= TELL_MOVED_S:
-            log.warning("The wall clock was moved by %+.0f s. Open sessions keep their length and get new dates", moved_s)
+            log.warning(
+                "The wall clock was moved by %+.0f s. Open sessions keep their length and get new dates", moved_s
+            )
 
     def _bound(self) -> None:
         self._dropped += _trim(self.sessions.ended, SESSIONS_KEPT) + _trim(self.faults.ended, FAULTS_KEPT)

@@ -58,6 +58,8 @@ class Database(ABC):
     #: what readers use; connections that cannot write
     readers: Engine
     _writers: Engine
+    #: deleted rows leave used_bytes at once, before anything is given back
+    frees_at_once: bool
 
     @abstractmethod
     def open(self) -> Connection:
@@ -96,7 +98,7 @@ def database(url: str, folder: Path) -> Database:
     """The database that [History] url means. Raises Unusable."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise Unusable("[History] url is no database URL such as sqlite:///history.db") from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
@@ -333,5 +335,3 @@ def words(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     line = " ".join(str(cause).split()) or type(cause).__name__
     return next((plain for told, plain in _PLAIN.items() if told in line), line[:300])
-
-

@@ -42,7 +42,9 @@ class SessionWords(_Words):
     ended: EndWord | None = Field(description="why it ended; null: it is open")
     ended_words: str | None = Field(description="the same for people")
     fault: str | None = Field(description="code of the fault that ended it")
-    clock_moved_s: Seconds = Field(description="by how much the wall clock was moved meanwhile; lengths are right anyhow")
+    clock_moved_s: Seconds = Field(
+        description="by how much the wall clock was moved meanwhile; lengths are right anyhow"
+    )
 
 
 class FaultWords(_Words):
@@ -76,4 +78,3 @@ class EnergyOfDay(_Words):
     sessions: int
     energy_kwh: Kwh
     guns_kwh: dict[str, Kwh] = Field(description="number of the gun -> energy; guns without a session are missing")
-

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, select, true
@@ -118,7 +117,9 @@ class Pruner:
                 if not database.frees_at_once:
                     database.give_back(connection, victim.table)
         if emptied is not None:
-            log.info("The history was larger than [History] max_megabytes allows: old rows of %s went", emptied.table.name)
+            log.info(
+                "The history was larger than [History] max_megabytes allows: old rows of %s went", emptied.table.name
+            )
         if database.frees_at_once:
             database.give_back(connection, tables.power_seconds)
         return turns == 0

@@ -88,7 +88,9 @@ def power(engine: Engine, step_s: int, span: Span) -> Power:
         step_s=step_s,
         ts=[row.ts for row in rows],
         station_kw=[row.station_kw for row in rows],
-        guns_kw={str(gun + 1): [row.guns_kw[gun] if gun < len(row.guns_kw) else 0.0 for row in rows] for gun in range(guns)},
+        guns_kw={
+            str(gun + 1): [row.guns_kw[gun] if gun < len(row.guns_kw) else 0.0 for row in rows] for gun in range(guns)
+        },
     )
 
 

@@ -170,7 +170,13 @@ def _fault(each: FaultRow) -> dict[str, Any]:
 
 def _write_operations(connection: Connection, books: Chronicle, operations: Iterable[Operation]) -> None:
     rows = [
-        {"ts": round(each.ts, 3), "gun": each.gun, "module": each.module, "unloaded": each.unloaded, "loaded": each.loaded}
+        {
+            "ts": round(each.ts, 3),
+            "gun": each.gun,
+            "module": each.module,
+            "unloaded": each.unloaded,
+            "loaded": each.loaded,
+        }
         for each in operations
     ]
     if rows:

@@ -307,4 +307,3 @@ def _join(session: Session, kept: Kept) -> None:
     session.clock_moved_s += kept.clock_moved_s + moved_s
     session.modules |= kept.modules
     session.unseen_start = False
-

@@ -2,8 +2,8 @@
 
 Thread: `history` (a Worker); `put` from one other thread. Lock: none (a bounded deque between the two). Units: s (monotonic).
 
-What began or ended is written within a second and survives a power cut; an open session and the power of the last
-seconds are written every WRITE_S. While the database cannot be written, all of it waits in memory, bounded; the log says
+What began or ended is written within a second, an open session every WRITE_S; both survive a power cut. The power of the
+last seconds goes with them, or alone every WRITE_S, and then for a power cut only once a minute. While the database cannot be written, all of it waits in memory, bounded; the log says
 so in plain words, once a minute.
 """
 
@@ -122,7 +122,9 @@ class Writer:
         except (IntegrityError, DataError) as error:
             rows = self._books.throw_away()
             self._written_at_s = now_s
-            self._notebook.note(logging.ERROR, f"The database refuses rows of the history, {rows} are lost: {words(error)}")
+            self._notebook.note(
+                logging.ERROR, f"The database refuses rows of the history, {rows} are lost: {words(error)}"
+            )
             self._close()
         except NotOurs as error:
             self._failed(f"{self._database.name} is left alone: {error}", now_s)
@@ -143,7 +145,7 @@ class Writer:
             self._close()
         connection = self._connection = self._connection or self._open()
         assert books.last is not None
-        database.durable(connection, books.news or not self._taken_up)
+        database.durable(connection, books.news or bool(books.sessions.open) or not self._taken_up)
         with connection.begin():
             if not self._taken_up:
                 self._pruner.begin(connection, books.last.ts, now_s)
@@ -193,7 +195,9 @@ class Writer:
         lost = self.dropped - self._dropped_told
         if lost and now_s - self._dropped_told_at_s >= REMIND_S:
             self._dropped_told, self._dropped_told_at_s = self.dropped, now_s
-            self._notebook.note(logging.WARNING, f"The history lost {lost} lines or rows that it could not write in time")
+            self._notebook.note(
+                logging.WARNING, f"The history lost {lost} lines or rows that it could not write in time"
+            )
 
     def _tell(self) -> None:
         while (note := self._notebook.take()) is not None:
