@@ -1,7 +1,7 @@
 """Job: the history as a file: `python -m monitoring.export sessions --from 2026-11-01 --to 2026-11-30 --format csv`.
 
-Thread: MainThread. Lock: none; it reads while the station runs and keeps nobody waiting. Units: in the names of the columns.
-Exit codes: 0 done, 1 the history cannot be read or the file not written, 2 usage or config.
+Thread: MainThread. Lock: none; it reads while the station runs and keeps nobody waiting. Units: in the names of the
+columns. Exit codes: 0 done, 1 the history cannot be read or the file not written, 2 usage or config.
 """
 
 from __future__ import annotations

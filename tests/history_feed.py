@@ -20,9 +20,9 @@ def gun_words(gun: int, **given: Any) -> Gun:
     """A gun without a car, but for what is given."""
     words: dict[str, Any] = {
         "gun": gun, "device": "D1", "device_gun_id": 1, "state": "idle", "vehicle_status": "no car", "soc_pct": None,
-        "asked_kw": 0.0, "allocated_kw": 0.0, "delivered_kw": 0.0, "current_a": 0.0, "voltage_v": None, "energy_kwh": 0.0,
-        "modules": [], "reason_code": "IDLE", "reason": "no demand", "eta_next_module_s": None, "max_power_kw": 240.0,
-        "commanded_kw": None, "kept_out": False, "target_voltage_v": None, "voltage_limit_v": None,
+        "asked_kw": 0.0, "allocated_kw": 0.0, "delivered_kw": 0.0, "current_a": 0.0, "voltage_v": None,
+        "energy_kwh": 0.0, "modules": [], "reason_code": "IDLE", "reason": "no demand", "eta_next_module_s": None,
+        "max_power_kw": 240.0, "commanded_kw": None, "kept_out": False, "target_voltage_v": None, "voltage_limit_v": None,
         "current_limit_a": None, "heard_s": 0.1,
     }  # fmt: skip
     return Gun(**(words | given))
@@ -76,12 +76,16 @@ def snapshot(
     ]
     counters = wear or {}
     station = StationWords(
-        station_id="test", version="1", run=run, started_ts=started_ts, state=state, armed=True, mqtt=True,  # type: ignore[arg-type]
+        station_id="test", version="1", run=run, started_ts=started_ts, armed=True, mqtt=True,
+        state=state,  # type: ignore[arg-type]
         emergency_stop_healthy=True, power_kw=sum(gun.delivered_kw for gun in all_guns),
         energy_kwh=sum(gun.energy_kwh for gun in all_guns), site_limit_kw=None, rule="highest_demand", draining=False,
         module_kw=40.0, modules_available=9, modules_heard=9, contactors_closed=0, slowest_step_s=0.01, step_age_s=0.01,
         loss_kw_without_module={}, lost_snapshots=0,
-        can=Can(up=True, load_1s_pct=0, load_10s_pct=0, sent=0, received=0, send_failures=0, rejected=0, foreign=0, bus_offs=0),
+        can=Can(
+            up=True, load_1s_pct=0, load_10s_pct=0, sent=0, received=0, send_failures=0, rejected=0, foreign=0,
+            bus_offs=0,
+        ),
         messages=Messages(accepted=0, rejected={}),
     )  # fmt: skip
     crosspoints = [

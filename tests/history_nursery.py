@@ -1,9 +1,10 @@
-"""Job: writers of the history that live until they are killed: `python tests/history_nursery.py`, one life a line of stdin.
+"""Job: writers of the history that live until they are killed: `python tests/history_nursery.py`, one life a line of
+stdin.
 
 Thread: MainThread feeds, `history` writes. Lock: none. Units: s; station time runs `speed` times as fast as the clock.
 
-Each life is a process of its own (a fork of this one, which has nothing but imported). It says its number, then the `seq`
-of each line before it hands it to the history.
+Each life is a process of its own (a fork of this one, which has nothing but imported). It says its number, then the
+`seq` of each line before it hands it to the history.
 """
 
 from __future__ import annotations

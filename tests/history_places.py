@@ -1,7 +1,7 @@
 """Job: databases for tests of the history: a SQLite file, and a PostgreSQL server of Debian's packages on loopback.
 
-Thread: the test's. Lock: none. Units: s. The server lives as long as the test run (of one worker), has no fsync and trusts
-everybody on 127.0.0.1; each test gets a database of its own.
+Thread: the test's. Lock: none. Units: s. The server lives as long as the test run (of one worker), has no fsync and
+trusts everybody on 127.0.0.1; each test gets a database of its own.
 """
 
 from __future__ import annotations

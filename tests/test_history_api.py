@@ -70,7 +70,8 @@ def ok(answer: httpx.Response) -> Any:
     return answer.json()
 
 
-# --- answers ------------------------------------------------------------------------------------------------------------
+# --- answers
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_sessions_newest_first(client: TestClient) -> None:
@@ -184,14 +185,14 @@ def test_readers_do_not_wait_for_a_writer_nor_it_for_them(client: TestClient, re
 
 def test_readers_cannot_write(history: History) -> None:
     assert history.engine is not None
-    with history.engine.connect() as connection, pytest.raises(Exception, match="readonly|read-only"):
+    with history.engine.connect() as connection, pytest.raises(Exception, match=r"readonly|read-only"):
         connection.exec_driver_sql("DELETE FROM sessions")
 
 
 def test_readers_of_postgresql_cannot_write(history_url: str, tmp_path: Path) -> None:
     hand = HandWriter(history_url, tmp_path)
     hand.run(BusyStation(), 2.0)
-    with hand.place.readers.connect() as connection, pytest.raises(Exception, match="readonly|read-only"):
+    with hand.place.readers.connect() as connection, pytest.raises(Exception, match=r"readonly|read-only"):
         connection.exec_driver_sql("DELETE FROM sessions")
     hand.close()
 
@@ -200,7 +201,8 @@ def test_the_words_for_ends_are_those_of_the_tracker() -> None:
     assert set(get_args(EndWord)) == set(EndReason.__members__)
 
 
-# --- moments ------------------------------------------------------------------------------------------------------------
+# --- moments
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_moments_as_people_write_them() -> None:
@@ -227,7 +229,8 @@ def test_moments_are_told_as_they_are_read(ts: float) -> None:
     assert moment(iso(ts)) == pytest.approx(ts, abs=0.51)
 
 
-# --- files --------------------------------------------------------------------------------------------------------------
+# --- files
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sheet", [sheet.value for sheet in sheets.Sheet])
@@ -300,7 +303,8 @@ def test_a_long_sheet_is_read_in_portions(tmp_path: Path, monkeypatch: pytest.Mo
     hand.close()
 
 
-# --- python -m monitoring.export ----------------------------------------------------------------------------------------
+# --- python -m monitoring.export
+# ----------------------------------------------------------------------------------------
 
 
 def export(*words: str, folder: Path, limit_s: float = 30.0) -> subprocess.CompletedProcess[str]:

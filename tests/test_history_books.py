@@ -17,7 +17,8 @@ from monitoring.history.power import PowerBook, PowerRow
 from monitoring.history.readings import Wear, reading
 from monitoring.schema import Fault
 
-# --- power --------------------------------------------------------------------------------------------------------------
+# --- power
+# --------------------------------------------------------------------------------------------------------------
 
 
 def power_book(seconds: int = 100, minutes: int = 100) -> PowerBook:
@@ -75,7 +76,8 @@ def test_minutes_hold_the_energy_of_their_seconds(kws: list[tuple[float, float]]
         assert of_minutes == pytest.approx(of_seconds, abs=30 * len(book.minutes))  # rounded to whole watts
 
 
-# --- operations ---------------------------------------------------------------------------------------------------------
+# --- operations
+# ---------------------------------------------------------------------------------------------------------
 
 
 def count(counter: OperationCounter, *wear: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
@@ -113,7 +115,8 @@ def test_a_new_history_does_not_take_a_life_of_operations_for_news() -> None:
     assert counter.adopt({}) == []
 
 
-# --- faults -------------------------------------------------------------------------------------------------------------
+# --- faults
+# -------------------------------------------------------------------------------------------------------------
 
 
 class Faults:
@@ -161,7 +164,8 @@ def test_lost_news_are_made_up_for_by_what_stands() -> None:
 def test_a_fault_between_two_snapshots_is_kept() -> None:
     faults = Faults()
     faults.show(news=[
-        fault_words("LOAD_BREAK", "g1m1", START_TS + 0.1), fault_words("LOAD_BREAK", "g1m1", START_TS + 0.1, START_TS + 0.3),
+        fault_words("LOAD_BREAK", "g1m1", START_TS + 0.1),
+        fault_words("LOAD_BREAK", "g1m1", START_TS + 0.1, START_TS + 0.3),
     ])  # fmt: skip
     assert faults.ended == [("LOAD_BREAK", pytest.approx(0.1), pytest.approx(0.3))]
 
@@ -200,7 +204,8 @@ def test_what_was_written_already_is_known_by_its_beginning() -> None:
     stands = fault_words("CAN_FAULT", "station", START_TS - 50.0)
     faults.show(stands, news=[past])
     left = faults.book.adopt([
-        KeptFault(3, "GUN_FAULT", "g1", START_TS - 90.0, False), KeptFault(4, "CAN_FAULT", "station", START_TS - 50.0, True),
+        KeptFault(3, "GUN_FAULT", "g1", START_TS - 90.0, False),
+        KeptFault(4, "CAN_FAULT", "station", START_TS - 50.0, True),
         KeptFault(5, "DISK_FAILED", "station", START_TS - 40.0, True),
     ])  # fmt: skip
     assert [row.row for row in (*faults.book.ended, *faults.book.standing.values())] == [3, 4]
@@ -210,7 +215,8 @@ def test_what_was_written_already_is_known_by_its_beginning() -> None:
     assert faults.book.ended[-1].row == 5, "the rest of the news comes with the next line"
 
 
-# --- all together -------------------------------------------------------------------------------------------------------
+# --- all together
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_everything_that_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -236,7 +237,8 @@ def test_lost_snapshots_lose_neither_energy_nor_time(watched: Watched) -> None:
     assert session.energy_kwh == pytest.approx(79.5 / 60.0, rel=0.01)
 
 
-# --- clocks -------------------------------------------------------------------------------------------------------------
+# --- clocks
+# -------------------------------------------------------------------------------------------------------------
 
 YEARS_S = 3 * 365 * 86_400.0
 
@@ -280,6 +282,15 @@ def test_a_controller_that_stood_still_is_no_jump_of_the_clock() -> None:
     assert (passed.elapsed_s, passed.clock_moved_s) == (100.0, 0.0)
 
 
+def test_a_control_that_tells_nothing_new_for_a_while_is_no_jump_of_the_clock() -> None:
+    """The same view is seen ten times, then one that is five seconds newer; again and again."""
+    timeline, passed = Timeline(), []
+    for n in range(1, 61):
+        passed.append(timeline.take("run", n, 1000.0 + n // 10 * 5.0, 50.0 + n / 2))
+    assert all(each is not None and each.clock_moved_s == 0.0 for each in passed)
+    assert sum(each.elapsed_s for each in passed if each is not None) == pytest.approx(30.0)
+
+
 @pytest.mark.parametrize("speed", [1.0, 5.0, 60.0])
 def test_a_simulated_station_may_run_faster_than_the_clock_on_the_wall(speed: float) -> None:
     timeline = Timeline()
@@ -296,7 +307,8 @@ def test_what_is_not_newer_is_left_aside() -> None:
     assert timeline.take("run", 4, 1000.5, 50.5) is None
 
 
-# --- going on with what an earlier page process began --------------------------------------------------------------------
+# --- going on with what an earlier page process began
+# --------------------------------------------------------------------
 
 
 def kept(**given: Any) -> Kept:
@@ -345,7 +357,8 @@ def test_a_session_that_began_before_our_eyes_is_not_the_old_one() -> None:
     assert [each.row for each in watched.tracker.adopt([kept()])] == [7]
 
 
-# --- whatever comes -----------------------------------------------------------------------------------------------------
+# --- whatever comes
+# -----------------------------------------------------------------------------------------------------
 
 STATUSES = st.sampled_from(["never told", "no car", "waiting", "charging", "finishing", "fault"])
 STATES = st.sampled_from(["idle", "waiting", "connecting", "charging", "stopping", "fault", "disabled"])
@@ -431,9 +444,10 @@ class AnyStation(RuleBasedStateMachine):
         for gun in (1, 2):
             mine = [each for each in self.watched.tracker.ended if each.gun == gun]
             mine += [each for key, each in self.watched.tracker.open.items() if key == gun]
-            for earlier, later in zip(mine, mine[1:], strict=False):
-                moved = any(each.clock_moved_s for each in mine)
-                assert moved or self._jumped(earlier, later) or earlier.to_ts <= later.from_ts + 1e-3  # type: ignore[operator]
+            moved = any(each.clock_moved_s for each in mine)
+            for earlier, later in pairwise(mine):
+                assert earlier.to_ts is not None
+                assert moved or self._jumped(earlier, later) or earlier.to_ts <= later.from_ts + 1e-3
 
     def _jumped(self, earlier: Session, later: Session) -> bool:
         """The clock was moved between the two."""

@@ -25,7 +25,8 @@ from monitoring.history.sessions import EndReason
 from monitoring.schema import Line
 from worker import SystemClock
 
-# --- what is written, on both databases ----------------------------------------------------------------------------------
+# --- what is written, on both databases
+# ----------------------------------------------------------------------------------
 
 
 def test_all_that_happens_is_written(history_url: str, tmp_path: Path) -> None:
@@ -209,7 +210,8 @@ def test_tables_that_are_not_ours_are_left_alone(history_url: str, tmp_path: Pat
     hand.kill()
 
 
-# --- when it cannot be written ------------------------------------------------------------------------------------------
+# --- when it cannot be written
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_locked_database_loses_nothing_within_the_bound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -430,7 +432,8 @@ def test_a_folder_that_does_not_exist_is_told_and_tried_again(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "later")
 
 
-# --- PostgreSQL alone ---------------------------------------------------------------------------------------------------
+# --- PostgreSQL alone
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_goes_and_comes_back(postgres: Callable[[], PostgresServer], tmp_path: Path) -> None:
@@ -469,7 +472,8 @@ def test_two_stations_do_not_write_into_one_database(postgres: Callable[[], Post
     other.kill()
 
 
-# --- with its thread ----------------------------------------------------------------------------------------------------
+# --- with its thread
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_the_history_as_the_page_process_uses_it(history_url: str, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Job: what the page process answers about the past.
 
-Thread: FastAPI's pool of threads; each question borrows a connection that cannot write. Lock: none. Units: in each name;
-`from` and `to` are a day, a time or Unix seconds, `from` with and `to` without that moment; a day as `to` counts whole.
+Thread: FastAPI's pool of threads; each question borrows a connection that cannot write. Lock: none. Units: in each
+name; `from` and `to` are a day, a time or Unix seconds, `from` with and `to` without that moment; a day as `to` counts
+whole.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Step(IntEnum):
     MINUTE = 60
 
 
-class By(str, Enum):
+class By(Enum):
     DAY = "day"
 
 
@@ -100,7 +101,7 @@ def router(history: History) -> APIRouter:
 
     @made.get("/api/history/power")
     def power(from_: From = None, to: To = None, step: StepS = Step.MINUTE) -> Power:
-        """Mean power of the station and of each gun, oldest first; without `from` the last day, or the last hour of seconds."""
+        """Mean power of station and guns, oldest first; without `from` the last day, or the last hour of seconds."""
         span = _span(from_, to, now(), POWER_SPAN_S[step])
         points = queries.power_rows(engine(), step, span)
         if points > MOST_POINTS:
@@ -114,7 +115,7 @@ def router(history: History) -> APIRouter:
         to: To = None,
         by: Annotated[By, Query(description="what is added up")] = By.DAY,
     ) -> list[EnergyOfDay]:
-        """Energy by day and gun, oldest first; a session counts for the day on which it began. Without `from` 31 days."""
+        """Energy by day and gun, a session counts for the day on which it began. Without `from`: 31 days."""
         return queries.energy_by_day(engine(), _span(from_, to, now(), ENERGY_SPAN_S))
 
     @made.get("/api/history/faults")

@@ -18,7 +18,8 @@ from monitoring.history.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
-#: So much waits for a database that cannot be written: two hours of seconds, a day of minutes, and a busy week of the rest.
+#: So much waits for a database that cannot be written: two hours of seconds, a day of minutes, and a busy week of the
+#: rest.
 SECONDS_KEPT, MINUTES_KEPT = 7_200, 1_440
 SESSIONS_KEPT, FAULTS_KEPT, OPERATIONS_KEPT = 2_000, 2_000, 10_000
 #: A clock that is moved by less than this is not worth a line in the log.

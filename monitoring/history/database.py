@@ -1,7 +1,7 @@
 """Job: the two databases that a history can lie in: how each is opened, made durable, measured and made smaller.
 
-Thread: `history` has the one connection that writes; readers get connections of their own that cannot write. Lock: none.
-Units: bytes, s.
+Thread: `history` has the one connection that writes; readers get connections of their own that cannot write. Lock:
+none. Units: bytes, s.
 
 SQLite: WAL, so that readers never keep the writer waiting nor it them. PostgreSQL: the password comes from the service
 user's ~/.pgpass (or PGPASSFILE, PGPASSWORD), as libpq does it, or stands in the URL; it is never told to anybody.
@@ -231,8 +231,11 @@ def _begin_to_read(connection: Connection) -> None:
 
 #: A station that lost its power leaves a connection behind: the server shall find that out within half a minute.
 _WRITER_SETTINGS = (
-    f"lock_timeout = '{BUSY_S:g}s'", "tcp_keepalives_idle = 10", "tcp_keepalives_interval = 5", "tcp_keepalives_count = 3",
-)  # fmt: skip
+    f"lock_timeout = '{BUSY_S:g}s'",
+    "tcp_keepalives_idle = 10",
+    "tcp_keepalives_interval = 5",
+    "tcp_keepalives_count = 3",
+)
 
 
 class PostgresDatabase(Database):

@@ -3,9 +3,9 @@
 Thread: one at a time (history). Lock: none. Units: s; `*_ts` Unix seconds.
 
 A line of the feed that was lost may have told a start or an end, so what stands in the snapshot decides; the news add
-what came and went between two snapshots. A page process that starts anew is told the last news again: what an earlier one
-has written is known by its beginning and is not written twice. A controller that starts anew begins with no faults: what
-stood before ended with it.
+what came and went between two snapshots. A page process that starts anew is told the last news again: what an earlier
+one has written is known by its beginning and is not written twice. A controller that starts anew begins with no faults:
+what stood before ended with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Job: bring a database to the present form of its tables, step by step, or say why that cannot be.
 
-Thread: history. Lock: none; a step and its new number are one transaction, so a power cut leaves the one or the other form.
-Units: none.
+Thread: history. Lock: none; a step and its new number are one transaction, so a power cut leaves the one or the other
+form. Units: none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from sqlalchemy import Connection, MetaData, delete, insert, inspect, select
 
 from monitoring.history import tables
 
-#: Version -> what leads to it from the version before. Version 1 is the first that was ever written, so nothing leads there.
+#: Version -> what leads to it from the version before. Version 1 is the first that was ever written, so nothing leads
+#: there.
 MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {}
 
 
@@ -34,7 +35,7 @@ def migrate(
         found = version(connection, metadata)
         if found > newest:
             raise NotOurs(
-                f"its tables have form {found} and this program knows {newest} at most: it was written by a newer version"
+                f"its tables have form {found}, this program knows {newest} at most: it was written by a newer version"
             )
         if found == 0:
             metadata.create_all(connection)

@@ -2,8 +2,8 @@
 
 Thread: one at a time (history). Lock: none. Units: W (whole), s; `ts` Unix seconds at which the second or minute began.
 
-A minute is the mean of its seconds that were seen and says how many these were; it is handed out again and again while it
-grows, so that whoever is killed in the middle of it has lost seconds and not the minute.
+A minute is the mean of its seconds that were seen and says how many these were; it is handed out again and again while
+it grows, so that whoever is killed in the middle of it has lost seconds and not the minute.
 """
 
 from __future__ import annotations

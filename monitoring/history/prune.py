@@ -1,6 +1,7 @@
 """Job: what is too old goes, and when the database is too large, what is missed least goes first.
 
-Thread: history. Lock: none; each step is short, and the rest is done in the next one. Units: s, bytes; `*_ts` Unix seconds.
+Thread: history. Lock: none; each step is short, and the rest is done in the next one. Units: s, bytes; `*_ts` Unix
+seconds.
 
 First the oldest seconds, then the oldest minutes, then operations and faults, sessions last. A wall clock that jumps a
 day or more ahead deletes nothing for a day: a Pi that believes for an hour that it is 2030 must not lose its past.
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 DAY_S = 86_400.0
 #: Power of each second is kept so long.
 SECONDS_S = 2 * DAY_S
-#: Shares of the cap: above HIGH rows go until LOW is reached. What is left is room for the WAL and for the next minutes.
+#: Shares of the cap: above HIGH rows go until LOW is reached. What is left is room for the WAL and for the next
+#: minutes.
 HIGH, LOW = 0.85, 0.75
 #: How often age and size are looked at.
 AGE_EVERY_S, SIZE_EVERY_S = 3_600.0, 30.0

@@ -1,15 +1,17 @@
 """Job: when a charging session begins and ends, what it got, how long it waited, and why it ended.
 
-Thread: one at a time (history); no clock, what passed is an argument. Lock: none. Units: kWh, kW, %, s; `*_ts` Unix seconds.
+Thread: one at a time (history); no clock, what passed is an argument. Lock: none. Units: kWh, kW, %, s; `*_ts` Unix
+seconds.
 
 A session is one visit of a car. It begins when the dispenser tells a car that waits or charges; at a gun that never
-tells a status, when power is asked for; and wherever power flows, so that no energy is without a session. It is over when
-the car is gone, the gun has a fault, its dispenser fell silent, it was taken out of use, or the station stops; at a gun
-without a status, when nothing was asked for DEMAND_PAUSE_S. It ends then, but never while power still flows, and is dated by
-the last moment at which it was not over or power flowed. A car that stays and charges on after that begins a new one.
+tells a status, when power is asked for; and wherever power flows, so that no energy is without a session. It is over
+when the car is gone, the gun has a fault, its dispenser fell silent, it was taken out of use, or the station stops; at
+a gun without a status, when nothing was asked for DEMAND_PAUSE_S. It ends then, but never while power still flows, and
+is dated by the last moment at which it was not over or power flowed. A car that stays and charges on after that begins
+a new one.
 
-Energy is what the gun's counter rose by, so lost snapshots lose none. Lengths are sums of what passed between snapshots,
-never differences of the wall clock: when that is moved, `from` moves with it and the length stays.
+Energy is what the gun's counter rose by, so lost snapshots lose none. Lengths are sums of what passed between
+snapshots, never differences of the wall clock: when that is moved, `from` moves with it and the length stays.
 """
 
 from __future__ import annotations
@@ -146,7 +148,7 @@ class SessionTracker:
         return left
 
     def stop(self) -> None:
-        """Nobody looks on any more. A session that was over ends; the others are gone on with, or closed, at the next start."""
+        """Nobody looks on any more. A session that was over ends; with the others the next process goes on."""
         for session in [session for session in self.open.values() if session.over is not None]:
             self._end(session, session.over or EndReason.STATION_STOPPED)
 
@@ -216,7 +218,8 @@ class SessionTracker:
         return next((each for each in sessions if each.gun == gun and each.unseen_start and each.row is None), None)
 
 
-# --- what a snapshot says of a gun --------------------------------------------------------------------------------------
+# --- what a snapshot says of a gun
+# --------------------------------------------------------------------------------------
 
 
 def _begins(gun: GunReading, reading: Reading, first: bool) -> bool:

@@ -2,8 +2,8 @@
 
 Thread: any. Lock: none. Units: in the name of each column; moments in ISO 8601 with the local zone.
 
-However long a sheet is, only a portion of it is in memory. A cell of text that a spreadsheet would take for a formula gets an
-apostrophe in front; numbers stay numbers.
+However long a sheet is, only a portion of it is in memory. A cell of text that a spreadsheet would take for a formula
+gets an apostrophe in front; numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def _csv_cell(cell: Cell) -> str | int | float | None:
 
 def _session(each: SessionWords) -> Sequence[Cell]:
     return (
-        each.session, each.gun, iso(each.from_ts), _iso(each.to_ts), each.duration_s, each.energy_kwh, each.soc_from_pct,
-        each.soc_to_pct, each.peak_kw, each.mean_kw, each.charging_s, each.waited_s, each.modules, each.ended,
-        each.ended_words, each.fault, each.clock_moved_s, each.run,
+        each.session, each.gun, iso(each.from_ts), _iso(each.to_ts), each.duration_s, each.energy_kwh,
+        each.soc_from_pct, each.soc_to_pct, each.peak_kw, each.mean_kw, each.charging_s, each.waited_s, each.modules,
+        each.ended, each.ended_words, each.fault, each.clock_moved_s, each.run,
     )  # fmt: skip
 
 

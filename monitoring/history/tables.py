@@ -3,7 +3,8 @@
 Thread: any (data). Lock: none. Units: in each name; `ts` and `*_ts` are Unix seconds (UTC).
 
 Power is one row for the whole station with the guns as a JSON list of whole watts: SQLite and PostgreSQL can both read
-into it (json_extract, ->>), and a quiet second costs some thirty bytes. Whoever changes a table here adds a step to migrations.py.
+into it (json_extract, ->>), and a quiet second costs some thirty bytes. Whoever changes a table here adds a step to
+migrations.py.
 """
 
 from __future__ import annotations

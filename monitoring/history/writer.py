@@ -1,10 +1,12 @@
-"""Job: the one thread that writes the history: takes what was seen, commits every few seconds, keeps what cannot be written.
+"""Job: the one thread that writes the history: takes what was seen, commits every few seconds, keeps what cannot be
+written.
 
-Thread: `history` (a Worker); `put` from one other thread. Lock: none (a bounded deque between the two). Units: s (monotonic).
+Thread: `history` (a Worker); `put` from one other thread. Lock: none (a bounded deque between the two). Units: s
+(monotonic).
 
-What began or ended is written within a second, an open session every WRITE_S; both survive a power cut. The power of the
-last seconds goes with them, or alone every WRITE_S, and then for a power cut only once a minute. While the database cannot be written, all of it waits in memory, bounded; the log says
-so in plain words, once a minute.
+What began or ended is written within a second, an open session every WRITE_S; both survive a power cut. The power of
+the last seconds goes with them, or alone every WRITE_S, and then for a power cut only once a minute. While the database
+cannot be written, all of it waits in memory, bounded; the log says so in plain words, once a minute.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ STEP_S = 0.5
 WRITE_S = 5.0
 #: Lines that wait for the thread (five minutes), should a database hold it up.
 LINES_KEPT = 600
-#: A database that cannot be written is tried again after the first of these, then always after twice as long, up to the second.
+#: A database that cannot be written is tried again after the first of these, then always after twice as long, up to the
+#: second.
 AGAIN_S, AGAIN_MOST_S = 1.0, 15.0
 
 
