@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from monitoring.history.readings import Seen, seen
@@ -14,6 +15,14 @@ from monitoring.schema import Can, CrosspointView, Fault, Gun, Line, Messages, M
 
 START_TS = 1_795_000_000.0
 PERIOD_S = 0.5
+CAN = Can(
+    up=True, load_1s_pct=0, load_10s_pct=0, sent=0, received=0, send_failures=0, rejected=0, foreign=0, bus_offs=0
+)
+
+
+@lru_cache(1_000)
+def _idle(gun: int) -> Gun:
+    return gun_words(gun)
 
 
 def gun_words(gun: int, **given: Any) -> Gun:
@@ -22,7 +31,8 @@ def gun_words(gun: int, **given: Any) -> Gun:
         "gun": gun, "device": "D1", "device_gun_id": 1, "state": "idle", "vehicle_status": "no car", "soc_pct": None,
         "asked_kw": 0.0, "allocated_kw": 0.0, "delivered_kw": 0.0, "current_a": 0.0, "voltage_v": None,
         "energy_kwh": 0.0, "modules": [], "reason_code": "IDLE", "reason": "no demand", "eta_next_module_s": None,
-        "max_power_kw": 240.0, "commanded_kw": None, "kept_out": False, "target_voltage_v": None, "voltage_limit_v": None,
+        "max_power_kw": 240.0, "commanded_kw": None,
+        "kept_out": False, "target_voltage_v": None, "voltage_limit_v": None,
         "current_limit_a": None, "heard_s": 0.1,
     }  # fmt: skip
     return Gun(**(words | given))
@@ -37,12 +47,20 @@ def charging(gun: int, kw: float, energy_kwh: float, **given: Any) -> Gun:
     )  # fmt: skip
 
 
+@lru_cache(1_000)
 def module_words(module: int, gun: int | None = None, kw: float = 0.0) -> Module:
     return Module(
         module=module, state="on" if kw else "off", usable=True, gun=gun, stage="FREE", voltage_v=None, current_a=None,
         power_kw=kw, temperature_c=None, hours=1.0, energy_kwh=0.0, starts=1, serial=None, alarms=[], warnings=[],
         heard_s=0.1,
     )  # fmt: skip
+
+
+@lru_cache(1_000)
+def crosspoint_words(gun: int, module: int, unloaded: int, loaded: int) -> CrosspointView:
+    return CrosspointView(
+        gun=gun, module=module, commanded=False, state="open", fault=None, unloaded=unloaded, loaded=loaded
+    )
 
 
 def fault_words(code: str, where: str, since_ts: float, ended_ts: float | None = None, **given: Any) -> Fault:
@@ -66,7 +84,7 @@ def snapshot(
 ) -> Snapshot:
     """A snapshot in which modules give power as their guns say."""
     here = {gun.gun: gun for gun in guns}
-    all_guns = [here.get(gun) or gun_words(gun) for gun in range(1, 7)]
+    all_guns = [here.get(gun) or _idle(gun) for gun in range(1, 7)]
     serving = {module: gun for gun in all_guns for module in gun.modules}
     modules = [
         module_words(module, serving[module].gun, serving[module].delivered_kw / len(serving[module].modules))
@@ -82,20 +100,13 @@ def snapshot(
         energy_kwh=sum(gun.energy_kwh for gun in all_guns), site_limit_kw=None, rule="highest_demand", draining=False,
         module_kw=40.0, modules_available=9, modules_heard=9, contactors_closed=0, slowest_step_s=0.01, step_age_s=0.01,
         loss_kw_without_module={}, lost_snapshots=0,
-        can=Can(
-            up=True, load_1s_pct=0, load_10s_pct=0, sent=0, received=0, send_failures=0, rejected=0, foreign=0,
-            bus_offs=0,
-        ),
-        messages=Messages(accepted=0, rejected={}),
+        can=CAN, messages=Messages(accepted=0, rejected={}),
     )  # fmt: skip
     crosspoints = [
-        CrosspointView(
-            gun=gun, module=module, commanded=False, state="open", fault=None,
-            unloaded=counters.get((gun, module), (0, 0))[0], loaded=counters.get((gun, module), (0, 0))[1],
-        )
+        crosspoint_words(gun, module, *counters.get((gun, module), (0, 0)))
         for gun in range(1, 7)
         for module in range(1, 10)
-    ]  # fmt: skip
+    ]
     return Snapshot(
         ts=ts, seq=seq, station=station, guns=all_guns, modules=modules, crosspoints=crosspoints, faults=list(faults)
     )

@@ -6,18 +6,31 @@ from pathlib import Path
 
 import pytest
 from history_rig import HandClock, HandWriter, rows
-from page_bench import OFFSET_S, about_of, line_of
+from page_bench import OFFSET_S, about_of
 
-from monitoring.feed import Feed
+from monitoring.feed import Feed, Seen
 from monitoring.history.database import database
+from monitoring.schema import Line, Snapshot
 from simulator.arrivals import timetable
 from simulator.virtual import Level, VirtualStation, settings_at
 
 STEP_S = 0.5
 
 
+def line_of(station: VirtualStation, feed: Feed) -> Line:
+    """As it is told, without a look ahead at what the loss of a module would cost."""
+    seen = Seen(
+        view=station.core.demand.view() or pytest.fail("nothing was decided"),
+        now_s=station.clock.time_s, wall_s=OFFSET_S + station.clock.time_s, armed=True, modules_heard=9,
+        contactors_closed=0, stepped_at_s=station.clock.time_s, mqtt=True, accepted=0, rejected={}, details=(),
+        losses_kw={},
+    )  # fmt: skip
+    feed.count(seen.view)
+    return Line(snapshot=Snapshot(**feed.snapshot(seen)))
+
+
 def play(folder: Path, hours: float, cars: int) -> tuple[VirtualStation, int]:
-    """Let a station run with the history looking on; how many megabytes it took is printed."""
+    """Let a station run with the history looking on; the station, and how many transactions it took."""
     station = VirtualStation(
         settings_at(folder), level=Level.READINGS, arrivals=timetable(1, cars, mean_gap_s=0.8 * hours * 3600.0 / cars)
     )

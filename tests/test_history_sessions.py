@@ -462,5 +462,5 @@ class AnyStation(RuleBasedStateMachine):
             assert told == pytest.approx(counted, abs=1e-9)
 
 
-AnyStation.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyStation.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestAnyStation = AnyStation.TestCase
