@@ -491,3 +491,35 @@ def test_the_history_as_the_page_process_uses_it(history_url: str, tmp_path: Pat
     assert gun_1["ended"] is None
     assert EndReason.NOT_WATCHED.name not in {row["ended"] for row in rows(place, "sessions")}
     place.close()
+
+
+# --- forms of the tables ------------------------------------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parent / "golden" / "history_1.sql"
+
+
+def test_a_history_of_the_first_form_is_taken_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "history.db") as old:
+        old.executescript(GOLDEN.read_text())
+    old.close()
+    hand = HandWriter("sqlite:///history.db", tmp_path)
+    hand.run(BusyStation(run="run-2", begin_ts=START_TS + 600.0), 10.0)
+    assert hand.writer.trouble is None
+    sessions = rows(hand.place, "sessions")
+    assert [(row["run"], row["ended"]) for row in sessions] == [
+        ("run-1", "CAR_LEFT"), ("run-1", "FINISHED"), ("run-2", None), ("run-2", None),
+    ]  # fmt: skip
+    assert sessions[1]["energy_kwh"] == 1.2375
+    assert [row["code"] for row in rows(hand.place, "faults")] == ["GUN_FAULT"]
+    assert rows(hand.place, "power_minutes")[0]["guns_w"] == "[60000,90000,0,0,0,0]"
+    hand.close()
+    found = sqlite3.connect(tmp_path / "history.db")
+    fresh = sqlite3.connect(tmp_path / "fresh.db")
+    HandWriter("sqlite:///fresh.db", tmp_path).run(BusyStation(), 1.0)
+    ask = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+    assert found.execute(ask).fetchall() == fresh.execute(ask).fetchall(), (
+        "tables changed: give them a new number and a step"
+    )
+    assert found.execute("SELECT version FROM schema_version").fetchall() == [(tables.SCHEMA_VERSION,)]
+    found.close()
+    fresh.close()
