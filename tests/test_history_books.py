@@ -14,7 +14,7 @@ from monitoring.history import chronicle
 from monitoring.history.chronicle import Chronicle
 from monitoring.history.faults import FaultBook, KeptFault
 from monitoring.history.operations import OperationCounter
-from monitoring.history.power import PowerBook, PowerRow
+from monitoring.history.power import PowerBook, PowerRow, minutes_of
 from monitoring.history.readings import Wear, reading
 from monitoring.schema import Fault
 
@@ -35,24 +35,26 @@ def test_a_second_is_the_mean_of_its_snapshots() -> None:
     ]  # fmt: skip
 
 
-def test_a_minute_is_the_mean_of_its_seconds_and_grows() -> None:
+def test_a_minute_is_the_mean_of_its_seconds() -> None:
     book = power_book()
     for second in range(90):
         book.take(6000.0 + second, float(second), [float(second)])
     assert book.minutes[0] == PowerRow(6000, 29_500, (29_500,), 60)
-    assert (book.minutes[1].ts, book.minutes[1].seconds) == (6060, 29)
     assert book.news
-    book.written(len(book.seconds), [row.ts for row in book.minutes])
-    assert [row.ts for row in book.minutes] == [6060], "the present minute is written again while it grows"
+    assert len(book.minutes) == 1, "one that grows is not written"
+    assert minutes_of(book.seconds) == [book.minutes[0], PowerRow(6060, 74_000, (74_000,), 29)]
+    book.written(len(book.seconds), [6000])
     assert not book.seconds
+    assert not book.minutes
 
 
 def test_the_rest_of_a_minute_is_added_to_what_was_written_of_it() -> None:
     book = power_book()
-    for second in range(31):
+    before = PowerRow(5940, 1, (1, 0), 60)
+    for second in range(32):
         book.take(6030.0 + second, 10.0, [10.0, 0.0])
     for _ in range(2):
-        book.adopt([PowerRow(6000, 40_000, (40_000, 0), 30), PowerRow(5940, 1, (1, 0), 60)])
+        assert book.adopt([PowerRow(6000, 40_000, (40_000, 0), 30), before]) == [before]
         assert book.minutes == [PowerRow(6000, 25_000, (25_000, 0), 60)]
 
 
@@ -61,7 +63,7 @@ def test_what_waits_is_bounded_and_counted() -> None:
     for second in range(301):
         book.take(6000.0 + second, 1.0, [1.0])
     assert [row.ts for row in book.seconds] == list(range(6290, 6300))
-    assert [row.ts for row in book.minutes] == [6180, 6240]
+    assert [row.ts for row in book.minutes] == [6180]
     assert book.dropped == 290 + 3
 
 
@@ -75,8 +77,10 @@ def test_minutes_hold_the_energy_of_their_seconds(seed: int, length: int) -> Non
     book.finish()
     for gun in (0, 1):
         of_seconds = sum(row.guns_w[gun] for row in book.seconds)
-        of_minutes = sum(row.guns_w[gun] * row.seconds for row in book.minutes)
-        assert of_minutes == pytest.approx(of_seconds, abs=30 * len(book.minutes))  # rounded to whole watts
+        minutes = minutes_of(book.seconds)
+        of_minutes = sum(row.guns_w[gun] * row.seconds for row in minutes)
+        assert of_minutes == pytest.approx(of_seconds, abs=30 * len(minutes))  # rounded to whole watts
+        assert book.minutes == minutes[:-1]
 
 
 # --- operations

@@ -2,8 +2,8 @@
 
 Thread: one at a time (history). Lock: none. Units: W (whole), s; `ts` Unix seconds at which the second or minute began.
 
-A minute is the mean of its seconds that were seen and says how many these were; it is handed out again and again while
-it grows, so that whoever is killed in the middle of it has lost seconds and not the minute.
+A minute is the mean of its seconds that were seen and says how many these were. It is handed out when it is over; a
+process that is killed in the middle of it has its seconds in the database, from which the next one makes it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Minute:
 
 
 class PowerBook:
-    """Finished seconds wait in `seconds`, minutes (the present one too) in `minutes`, until they are written.
+    """Finished seconds wait in `seconds`, finished minutes in `minutes`, until they are written.
 
     Bounded: what is too much goes, the oldest first, and is counted in `dropped` (rows).
     """
@@ -67,8 +67,8 @@ class PowerBook:
 
     @property
     def minutes(self) -> list[PowerRow]:
-        """Minutes that wait, the present one among them."""
-        return [minute.row() for minute in self._minutes.values()]
+        """Those that are over."""
+        return [minute.row() for minute in self._minutes.values() if minute.ts != self._minute]
 
     def take(self, ts: float, station_kw: float, guns_kw: Sequence[float]) -> None:
         """One snapshot. When a second is over its row is finished."""
@@ -93,22 +93,28 @@ class PowerBook:
             self.dropped += 1
         self._add_to_minute(row)
 
-    def adopt(self, kept: Iterable[PowerRow]) -> None:
-        """Minutes that an earlier process began and that we go on with. Only the first call counts."""
-        if self._adopted:
-            return
-        self._adopted = True
+    def adopt(self, kept: Iterable[PowerRow]) -> list[PowerRow]:
+        """What an earlier process saw of minutes that it did not finish; returns those in which we saw nothing.
+
+        Asked a second time nothing is added again.
+        """
+        if self._minute is None and self._second is not None:
+            self._minute = self._second - self._second % MINUTE_S  # none of its seconds is over yet
+        left = []
         for row in kept:
-            if row.ts in self._minutes:
-                self._minutes[row.ts].add(row)
+            if row.ts not in self._minutes and row.ts != self._minute:
+                left.append(row)
+            elif not self._adopted:
+                self._minutes.setdefault(row.ts, _Minute(row.ts, [0] * (1 + len(row.guns_w)))).add(row)
+        self._adopted = True
+        return left
 
     def written(self, seconds: int, minutes: Iterable[int]) -> None:
-        """The first `seconds` rows and these minutes are in the database; the present minute goes on growing."""
+        """The first `seconds` rows and these minutes are in the database."""
         for _ in range(min(seconds, len(self.seconds))):
             self.seconds.popleft()
         for ts in minutes:
-            if ts != self._minute:
-                self._minutes.pop(ts, None)
+            self._minutes.pop(ts, None)
 
     def throw_away(self) -> int:
         """Forget what waits; how many rows that were."""
@@ -126,3 +132,12 @@ class PowerBook:
         while len(self._minutes) > self._minutes_kept:
             del self._minutes[min(self._minutes)]
             self.dropped += 1
+
+
+def minutes_of(seconds: Iterable[PowerRow]) -> list[PowerRow]:
+    """The minutes that these seconds make."""
+    made: dict[int, _Minute] = {}
+    for row in seconds:
+        ts = row.ts - row.ts % MINUTE_S
+        made.setdefault(ts, _Minute(ts, [0] * (1 + len(row.guns_w)))).add(row)
+    return [minute.row() for minute in made.values()]

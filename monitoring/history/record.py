@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from monitoring.history import tables
 from monitoring.history.chronicle import Chronicle
 from monitoring.history.database import upsert
 from monitoring.history.faults import FaultRow, KeptFault
 from monitoring.history.operations import Operation
-from monitoring.history.power import PowerRow
+from monitoring.history.power import MINUTE_S, PowerRow, minutes_of
 from monitoring.history.readings import Reading
 from monitoring.history.sessions import EndReason, Kept, Session
 
@@ -25,6 +25,8 @@ from monitoring.history.sessions import EndReason, Kept, Session
 ROWS_AT_ONCE = 1_000
 #: So many faults of this run are compared with those that a page process is told at its start.
 FAULTS_KNOWN = 1_000
+#: A process that ended has left less than a minute unfinished, or what waited for its database.
+SECONDS_KNOWN = 7_200
 
 
 def write(connection: Connection, books: Chronicle) -> Callable[[], None]:
@@ -35,9 +37,10 @@ def write(connection: Connection, books: Chronicle) -> Callable[[], None]:
     past_faults, standing = list(books.faults.ended), list(books.faults.standing.values())
     operations = list(islice(books.operations, ROWS_AT_ONCE))
 
-    _write_run(connection, books.last)
+    if books.news:
+        _write_run(connection, books.last)
     upsert(connection, tables.power_seconds, [_power(row) for row in seconds], ("ts",))
-    upsert(connection, tables.power_minutes, [_power(row) | {"seconds": row.seconds} for row in minutes], ("ts",))
+    _write_minutes(connection, minutes)
     rows: list[tuple[Session | FaultRow, int]] = [
         *((each, _save(connection, tables.sessions, each.row, _session(each))) for each in (*ended, *open_sessions)),
         *((each, _save(connection, tables.faults, each.row, _fault(each))) for each in (*past_faults, *standing)),
@@ -72,9 +75,7 @@ def take_up(connection: Connection, books: Chronicle) -> None:
         for gun, module, unloaded, loaded in connection.execute(select(tables.contactors)).all()
     }
     books.operations.extendleft(reversed(books.counter.adopt(counters)))
-    minutes = tables.power_minutes
-    kept = connection.execute(select(minutes).where(minutes.c.ts.in_([row.ts for row in books.power.minutes]))).all()
-    books.power.adopt(PowerRow(row.ts, row.station_w, tuple(json.loads(row.guns_w)), row.seconds) for row in kept)
+    _take_up_minutes(connection, books)
 
 
 def _take_up_sessions(connection: Connection, books: Chronicle, run: str) -> None:
@@ -108,6 +109,18 @@ def _take_up_faults(connection: Connection, books: Chronicle, run: str) -> None:
         connection.execute(update(table).where(table.c.id == kept.row).values(ended_ts=table.c.seen_ts))
 
 
+def _take_up_minutes(connection: Connection, books: Chronicle) -> None:
+    """Make the minutes that were not over when an earlier process ended from the seconds that it wrote."""
+    seconds, minutes = tables.power_seconds, tables.power_minutes
+    newest = connection.execute(select(func.max(minutes.c.ts))).scalar()
+    unfinished = select(seconds).order_by(seconds.c.ts.desc()).limit(SECONDS_KNOWN)
+    if newest is not None:
+        unfinished = unfinished.where(seconds.c.ts >= newest + MINUTE_S)
+    rows = connection.execute(unfinished).all()
+    made = minutes_of(PowerRow(row.ts, row.station_w, tuple(json.loads(row.guns_w))) for row in rows)
+    _write_minutes(connection, books.power.adopt(made))
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -127,6 +140,10 @@ def _write_run(connection: Connection, last: Reading | None) -> None:
             "seen_ts": last.ts,
         }  # fmt: skip
         upsert(connection, tables.runs, [row], ("run",))
+
+
+def _write_minutes(connection: Connection, minutes: Iterable[PowerRow]) -> None:
+    upsert(connection, tables.power_minutes, [_power(row) | {"seconds": row.seconds} for row in minutes], ("ts",))
 
 
 def _power(row: PowerRow) -> dict[str, Any]:
