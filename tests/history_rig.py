@@ -40,6 +40,7 @@ class HandWriter:
 
     def __init__(self, url: str, folder: Path, clock: HandClock | None = None, max_megabytes: float = 500.0) -> None:
         self.clock = clock or HandClock()
+        self.seq = 0  # for tests that make their own snapshots
         self.place: Database = database(url, folder)
         self.writer = Writer(self.place, 365, int(max_megabytes * MEGABYTE), self.clock)
 

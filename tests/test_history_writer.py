@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,10 @@ from mosquitto import until
 from sqlalchemy import text
 
 from monitoring.history import History, migrations, tables, writer
-from monitoring.history.database import SqliteDatabase, Unusable, database
+from monitoring.history.database import SqliteDatabase, Unusable, database, driver
 from monitoring.history.migrations import NotOurs, migrate
 from monitoring.history.sessions import EndReason
-from monitoring.schema import Line
+from monitoring.schema import Fault, Gun, Line
 from worker import SystemClock
 
 # --- what is written, on both databases
@@ -497,7 +497,7 @@ def test_the_history_as_the_page_process_uses_it(history_url: str, tmp_path: Pat
     place.close()
 
 
-# --- forms of the tables ------------------------------------------------------------------------------------------------
+# --- forms of the tables ----------------------------------------------------------------------------------------------
 
 GOLDEN = Path(__file__).parent / "golden" / "history_1.sql"
 
@@ -527,3 +527,29 @@ def test_a_history_of_the_first_form_is_taken_over(tmp_path: Path) -> None:
     assert found.execute("SELECT version FROM schema_version").fetchall() == [(tables.SCHEMA_VERSION,)]
     found.close()
     fresh.close()
+
+
+# --- a power cut ----------------------------------------------------------------------------------------------------
+
+
+def test_sessions_and_faults_are_safe_from_a_power_cut_and_power_alone_is_cheap(tmp_path: Path) -> None:
+    full, normal = 2, 1
+    hand = HandWriter("sqlite:///history.db", tmp_path)
+
+    def asked_for(*guns: Gun, seconds: float = 6.0, faults: Sequence[Fault] = ()) -> set[int]:
+        found = set()
+        for _ in range(round(seconds * 2)):
+            written, hand.seq = hand.writer.written, hand.seq + 1
+            hand.take(Line(snapshot=snapshot(START_TS + 20.0 + hand.seq / 2, hand.seq, guns, faults=faults)))
+            if hand.writer.written > written:
+                assert hand.writer._connection is not None
+                found.add(driver(hand.writer._connection).execute("PRAGMA synchronous").fetchone()[0])
+        return found
+
+    asked_for()
+    assert asked_for(seconds=12.0) == {normal}
+    assert asked_for(charging(1, 60.0, 0.1), seconds=12.0) == {full}
+    assert full in asked_for()  # it ended
+    assert asked_for() == {normal}
+    assert full in asked_for(faults=[fault_words("CAN_FAULT", "station", START_TS)])
+    hand.close()
