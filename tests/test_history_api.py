@@ -348,6 +348,7 @@ def test_the_command_refuses_in_words(site: Path, words: list[str], code: int, s
     done = export(*words, folder=site)
     assert done.returncode == code
     assert sentence in done.stderr
+    assert done.stdout == ""
     assert "Traceback" not in done.stderr
 
 

@@ -28,8 +28,8 @@ from monitoring.history.database import database
 
 ROOT = Path(__file__).parent.parent
 #: Station time runs so much faster than the clock; a busy machine may hold the writer up for a good part of a second.
-SPEED = 10.0
-SHORT_S, LONG_S = (0.01, 0.6), (1.0, 1.5)
+SPEED = 6.0
+SHORT_S, LONG_S = (0.01, 0.6), (1.8, 2.2)
 #: What a kill may cost, in station time.
 LOST_S = 10.0
 KWH = 1e-5  # as it is rounded
@@ -166,7 +166,7 @@ def kill_again_and_again(url: str, folder: Path, kills: int, seed: int) -> Watch
             if kill and dice.random() < 0.2:  # this time the controller was killed too
                 station = BusyStation(run=f"run-{kill}", begin_ts=station.at(station.seq) + 30.0)
             began = station.seq
-            fed = writers.life(station, url, dice.uniform(*(LONG_S if dice.random() < 0.3 else SHORT_S)))
+            fed = writers.life(station, url, dice.uniform(*(LONG_S if dice.random() < 0.2 else SHORT_S)))
             watch.look(station, began, fed)
             if fed == began:
                 continue

@@ -7,7 +7,7 @@ whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from enum import Enum, IntEnum
 from itertools import chain
 from typing import Annotated, Any
@@ -140,10 +140,10 @@ def router(history: History) -> APIRouter:
     ) -> StreamingResponse:
         """Everything of one kind that began in the span, oldest first, as a file. `step` is for power."""
         text = sheets.pieces(sheets.table(engine(), sheet, _span(from_, to), step), form)
-        first = list(_first_two(text))  # a database that cannot be read is told before the answer begins
+        first = next(text)  # a database that cannot be read is told before the answer begins
         name = f"{sheet.value}.{form.value}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-        return StreamingResponse(chain(first, text), media_type=MEDIA_TYPES[form], headers=headers)
+        return StreamingResponse(chain((first,), text), media_type=MEDIA_TYPES[form], headers=headers)
 
     return made
 
@@ -169,10 +169,3 @@ def _moment(name: str, text: str, end_of_day: bool = False) -> float:
     except ValueError as error:
         raise HTTPException(422, f"{name} {error}.") from None
 
-
-def _first_two(text: Iterator[str]) -> Iterator[str]:
-    """The names of the columns and the first rows."""
-    for _ in range(2):
-        piece = next(text, None)
-        if piece is not None:
-            yield piece

@@ -78,7 +78,7 @@ def pieces(made: Table, form: Form) -> Iterator[str]:
 
 def as_csv(made: Table) -> Iterator[str]:
     """A line with the names of the columns, then one a row (RFC 4180)."""
-    yield _csv_lines([made.columns])
+    yield _csv_lines([made.columns, *islice(made.rows, PIECE)])
     while rows := list(islice(made.rows, PIECE)):
         yield _csv_lines(rows)
 
