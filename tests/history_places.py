@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from mosquitto import free_port, until
 
@@ -24,8 +23,17 @@ MEMORY_DISK = Path("/dev/shm")
 START_S, END_S = 20.0, 10.0
 
 
+def need_libpq() -> None:
+    """Skips where psycopg does not find its library (on the gate that is a failure)."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        pytest.skip(f"PostgreSQL cannot be reached: {error} (Debian: apt-get install libpq5)")
+
+
 def find_postgres() -> Path:
     """The folder of initdb and postgres; without them the test is skipped (on the gate that is a failure)."""
+    need_libpq()
     found = sorted(BINARIES.glob("*/bin/initdb"))
     if not found or shutil.which("setpriv") is None:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
@@ -75,6 +83,8 @@ class PostgresServer:
 
     def new_url(self) -> str:
         """The URL of a new, empty database."""
+        import psycopg
+
         self._databases += 1
         name = f"history_{self._databases}"
         with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
@@ -85,6 +95,8 @@ class PostgresServer:
         return f"host=127.0.0.1 port={self.port} user=tester dbname={name} connect_timeout=2"
 
     def _answers(self) -> bool:
+        import psycopg
+
         if self._process is not None and self._process.poll() is not None:
             pytest.fail(f"PostgreSQL did not start:\n{(self._folder / 'log').read_text()}")
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self._conninfo("postgres")):

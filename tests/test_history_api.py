@@ -8,6 +8,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +16,21 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+import schemathesis
 from fastapi.testclient import TestClient
 from history_feed import START_TS, BusyStation, fault_words, snapshot
 from history_rig import HandClock, HandWriter
-from hypothesis import given
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from mosquitto import until
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 from sqlalchemy import insert
 
 from monitoring.api import make_app
@@ -365,3 +375,39 @@ def test_the_command_works_while_the_station_writes(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
     assert history.trouble is None
     assert history.stop(5.0)
+
+
+# --- whatever is asked -------------------------------------------------------------------------------------------------
+
+PROMISES = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+LIMITS = hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
+
+
+def test_the_api_keeps_what_it_promises(history: History) -> None:
+    """schemathesis reads the API's own description and tries to break it: no 5xx, answers as described."""
+    headers = {"Host": "127.0.0.1"}
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", make_app(Board(), history=history), headers=headers)
+    answers: Counter[int] = Counter()
+    tried = []
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if not operation.path.startswith(("/api/sessions", "/api/history", "/api/export")):
+            continue
+
+        @LIMITS
+        @given(case=operation.as_strategy())
+        def holds(case: schemathesis.Case) -> None:
+            answer = case.call_and_validate(base_url="http://127.0.0.1", headers=headers, checks=PROMISES)
+            answers[answer.status_code] += 1
+
+        holds()
+        tried.append(operation.label)
+    print(f"{len(tried)} operations, answers {dict(answers)}")
+    assert len(tried) == 6
+    assert answers[200] > 20
+    assert max(answers) < 500

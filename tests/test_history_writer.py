@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from history_feed import START_TS, BusyStation, charging, fault_words, gun_words, snapshot
-from history_places import PostgresServer
+from history_places import PostgresServer, need_libpq
 from history_rig import HandClock, HandWriter, rows
 from mosquitto import until
 from sqlalchemy import text
@@ -410,6 +410,7 @@ def test_a_url_that_cannot_be_meant_is_refused_in_words(
 
 
 def test_a_password_is_never_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    need_libpq()
     hand = HandWriter("postgresql://station:hunter2@127.0.0.1:1/history", tmp_path)
     hand.run(BusyStation(), 2.0)
     assert hand.writer.trouble is not None
