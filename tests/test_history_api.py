@@ -377,7 +377,7 @@ def test_the_command_works_while_the_station_writes(tmp_path: Path) -> None:
     assert history.stop(5.0)
 
 
-# --- whatever is asked -------------------------------------------------------------------------------------------------
+# --- whatever is asked ------------------------------------------------------------------------------------------------
 
 PROMISES = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
