@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: A signed-in page may act for so long.
 SESSION_S = 12 * 3600.0
@@ -89,6 +92,7 @@ class Doorkeeper:
         self._refuse_too_many(address, now_s)
         if not hmac.compare_digest(_digest(token), self._token):
             self._wrong.append((now_s, address))
+            log.warning("A wrong token was shown from %s", address)  # at most WRONG_OF_ALL a minute
             raise Denied(401, "This is not the token of the station.")
 
     def _refuse_too_many(self, address: str, now_s: float) -> None:

@@ -94,6 +94,8 @@ def _spawn(
         for number, descriptor in enumerate(pipes):
             libc.posix_spawn_file_actions_adddup2(actions, descriptor, number)
         libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(folder))
+        with contextlib.suppress(AttributeError):  # glibc 2.34; ours are closed anyway, these are of whoever started us
+            libc.posix_spawn_file_actions_addclosefrom_np(actions, len(pipes))
         libc.posix_spawnattr_setflags(attributes, ctypes.c_short(POSIX_SPAWN_SETSID))
         words, variables = _strings(command), _strings(f"{name}={value}" for name, value in environment.items())
         path = os.fsencode(command[0])

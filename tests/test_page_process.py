@@ -51,7 +51,7 @@ class Site:
         except httpx.HTTPError:
             return False
 
-    def wait_up(self, limit_s: float = 15.0) -> None:
+    def wait_up(self, limit_s: float = 40.0) -> None:
         wait_for(self.up, f"the page is there\n{running(self.station).console}", limit_s)
 
     def act(self, command: str, payload: str) -> tuple[int, Any]:
@@ -103,12 +103,12 @@ def test_the_page_shows_the_real_station(here: Site) -> None:
     here.station.plant.command(f"weld g1m{weld}")
     here.station.say.tell("vesec/1/vehicle_status/D1", "finishing")
     here.wait("/api/faults", lambda faults: "CONTACTOR_WELDED" in str(faults["active"]), "the weld is shown", 15.0)
-    welded = here.get("/api/faults")["active"][0]
+    [welded] = [each for each in here.get("/api/faults")["active"] if each["code"] == "CONTACTOR_WELDED"]
     assert welded["id"] == f"g1m{weld}" and welded["latched"] and welded["severity"] == "critical"
     crosspoint = here.get("/api/snapshot")["crosspoints"][weld - 1]
     assert (crosspoint["state"], crosspoint["fault"], crosspoint["commanded"]) == ("open_failed", welded["code"], False)
     well = httpx.get(f"{here.url}/health")
-    assert well.status_code == 503 and f"CONTACTOR_WELDED g1m{weld}" in well.json()["reasons"][0]
+    assert well.status_code == 503 and f"CONTACTOR_WELDED g1m{weld}" in str(well.json()["reasons"])
 
 
 # --- what happens to the page process ---------------------------------------------------------------------------------
