@@ -284,10 +284,12 @@ KEYS: tuple[Key, ...] = (
     Key("Dashboard", "token_file", Kind.SECRET_FILE, "", None, None, "",
         "file whose first line is the word that allows commands from the page (16 to 256 signs)"),
 
-    plain("History", "url", Kind.TEXT, "sqlite:///history.db", "database of the history"),
-    Key("History", "retention_days", Kind.INTEGER, "365", 1, 3650, "days", "older rows are deleted"),
+    plain("History", "url", Kind.TEXT, "sqlite:///history.db",
+        "database of the history: sqlite:///FILE beside config.ini, or postgresql://USER@HOST/DATABASE"),
+    Key("History", "retention_days", Kind.INTEGER, "365", 1, 3650, "days",
+        "sessions, minutes of power, faults and operations older than this are deleted"),
     Key("History", "max_megabytes", Kind.INTEGER, "500", 10, 1000000, "MB",
-        "the oldest rows go when the database is larger"),
+        "the oldest rows go before the database is larger"),
 
     plain("Logging", "file", Kind.OUTPUT_FILE, "debug.log", "the log file"),
     plain("Logging", "console_level", Kind.CHOICE, "INFO", "least level on the console", choices=LEVELS),

@@ -7,12 +7,15 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.history_places import PostgresServer
 
 #: A skip whose reason begins with this is known and wanted, on the gate too.
 ACCEPTED = "accepted:"
@@ -120,3 +123,20 @@ def _open_channels() -> set[str]:
     """The channels of python-can's virtual interface on which a bus is open; a closed bus takes its channel along."""
     virtual = sys.modules.get("can.interfaces.virtual")
     return set() if virtual is None else {str(channel) for channel in virtual.channels}
+
+
+# --- databases of the history -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], PostgresServer]]:
+    """Call it for the PostgreSQL server of this worker; skips where Debian's packages are missing."""
+    from tests.history_places import servers  # it needs libpq, which not every machine has
+
+    yield from servers()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history_url(request: pytest.FixtureRequest, tmp_path: Path, postgres: Callable[[], PostgresServer]) -> str:
+    """[History] url of an empty database, once of each kind."""
+    return f"sqlite:///{tmp_path / 'history.db'}" if request.param == "sqlite" else postgres().new_url()
