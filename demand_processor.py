@@ -44,6 +44,7 @@ from planning.module_trust import ModuleTrust
 from planning.orders import Orders
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reasons import ReasonCode
+from planning.record import Recorder
 from planning.request import GunResult
 from planning.safe_door import SafeDoor
 from planning.settings import Priority, Settings
@@ -139,13 +140,13 @@ class DemandProcessor:
         modules: ModulesPort,
         contactors: ContactorsPort,
         limits: DriveLimits,
-        record: Callable[[str], None],
+        recorder: Recorder,
         tell: Callable[[StationReport], None],
     ) -> None:
-        """`record` takes one line of recorded inputs, `tell` a report; neither may block."""
+        """`recorder` writes the record of the decisions, `tell` takes a report; neither may block."""
         self._settings, self._guns = settings, guns
         self._modules, self._contactors = modules, contactors
-        self._record, self._tell_others = record, tell
+        self._recorder, self._tell_others = recorder, tell
         general = settings.general
         self._module_count = general.module_count
         self._used = frozenset(n for n, module in settings.modules.by_number.items() if module.enabled)
@@ -601,9 +602,9 @@ class DemandProcessor:
         if not self._core.due(now_ms):
             return False
         before = self._decision
-        record, self._decision = self._core.step(now_ms)
+        inputs, self._decision = self._core.step(now_ms)
         self._switched = before is None or (before.wants, before.seats) != (self._decision.wants, self._decision.seats)
-        self._record(record)
+        self._recorder.take(inputs, self._decision, self._core)
         for event in self._decision.events:
             self._on_event(event, modules, now_s)
         if before is not None and before.allocation is self._decision.allocation:

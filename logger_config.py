@@ -12,6 +12,7 @@ import logging
 import logging.handlers
 import os
 import queue
+import stat
 import sys
 import threading
 import time
@@ -155,6 +156,19 @@ class _File:
             return
         self.close()
         self._file = self.path.open("ab", buffering=0)
+        self._torn = self._torn or self._ends_torn()
+
+    def _ends_torn(self) -> bool:
+        """A process before us was killed, or the power went, in the middle of a line: ours shall not hang on to it."""
+        status = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            return False
+        try:
+            with self.path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:
+            return False
 
     def _still_there(self) -> bool:
         """False when somebody deleted or moved the file, for instance to make room."""
@@ -277,7 +291,7 @@ class LogSystem:
         # Reentrant, since a signal handler may log while its own thread counts.
         self._lock = threading.RLock()
         self._dropped = self._inputs_dropped = 0
-        self._written = self._lost = self._inputs_written = self._inputs_lost = 0
+        self._written = self._lost = self._inputs_written = self._inputs_lost = self._inputs_noted = 0
         self._disk_failures = self._console_failures = 0
         self._told: dict[str, tuple[float, int]] = {}  # what -> when it was last told, and the count then
         self._file_retry_at_s = self._inputs_retry_at_s = 0.0
@@ -426,9 +440,12 @@ class LogSystem:
         if self._now_s() < self._inputs_retry_at_s:
             self._inputs_lost += len(lines)
             return
+        missing = self.stats.inputs_dropped - self._inputs_noted  # whoever replays the record has to know
+        note = [f"! {missing} lines are missing\n"] if missing else []
         try:
-            self._inputs.write(_encode(lines))
+            self._inputs.write(_encode(note + lines))
             self._inputs_written += len(lines)
+            self._inputs_noted += missing
         except OSError as error:
             self._inputs_lost += len(lines)
             self._inputs_retry_at_s = self._disk_failed("inputs", error)

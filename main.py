@@ -44,6 +44,7 @@ from planning.model import FaultReport, StationReport, StationState
 from planning.payload import Rejection
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reconnect import Version
+from planning.record import Recorder
 from planning.reports import OutMessage, Reports
 from planning.settings import Settings, VoltageRange
 from planning.view import StationView
@@ -152,7 +153,8 @@ def build_core(
 ) -> Core:
     """Guns, decisions and message processing over whatever modules and contactors are given."""
     guns = {number: Gun(number) for number in range(1, settings.general.gun_count + 1)}
-    demand = DemandProcessor(settings, guns, modules, contactors, drive_limits(settings), record, tell)
+    recorder = Recorder(settings, record, clock.wall_s)
+    demand = DemandProcessor(settings, guns, modules, contactors, drive_limits(settings), recorder, tell)
     messages = MessageProcessor(
         guns, settings.devices, settings.mqtt, demand, tell_rejected, clock, clock_synchronised,
         range(1, settings.general.module_count + 1),

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from planning.core_state import Words, allocation_of, allocation_words, put_seat, seat_words
 from planning.faults import FaultCode
 from planning.foresight import Question
 from planning.model import ContactState, VehicleStatus
@@ -101,7 +102,8 @@ class DecisionCore:
         self._rule = settings.allocation.priority
         self._guns = range(1, general.gun_count + 1)
         self._modules = range(1, general.module_count + 1)
-        self._inputs: dict[str, Value] = {}
+        self._unset: dict[str, Value] = dict(self._defaults())  # what an input is until something is told
+        self._inputs = dict(self._unset)
         self._changes: list[str] = []
         self._assignment = Assignment()
         self._memory = _Memory({gun: _GunMemory() for gun in self._guns})
@@ -121,8 +123,6 @@ class DecisionCore:
                 close_retry_delay_ms=round(safety.close_retry_delay_s * 1000),
             ),
         )
-        for key, value in self._defaults():
-            self._inputs[key] = value
 
     def _defaults(self) -> Iterator[tuple[str, Value]]:
         for gun in self._guns:
@@ -145,19 +145,69 @@ class DecisionCore:
         yield "rule", self._rule.name
         yield "reset", 0
 
+    # --- memory ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> Words:
+        """All that the next steps follow from, but the settings. Between two steps, after the first."""
+        assert self._allocation is not None
+        memory = self._memory
+        return {
+            "inputs": {key: value for key, value in self._inputs.items() if value != self._unset[key]},
+            "due": self._due_ms,
+            "stale": self._allocation_stale,
+            "alone": self._alone_possible,
+            "allocation": allocation_words(self._allocation),
+            "targets": list(self._targets_kw),
+            "wants": list(self._wants),
+            "seats": [seat_words(seat) for seat in self.sequencer.seats],
+            "guns": [
+                [g.session_since_ms, g.waiting_since_ms, g.keeps_kw, g.welded, g.locked] for g in memory.guns.values()
+            ],
+            "out": [[gun, module, code.name] for (gun, module), code in memory.out_of_service.items()],
+            "emergency": sorted(memory.emergency),
+            "elsewhere": sorted(memory.elsewhere),
+            "resets": memory.resets,
+        }
+
+    def restore(self, state: Words, now_ms: int) -> None:
+        """Go on from a `state`; before the first step. Raises KeyError, TypeError or ValueError: it is none."""
+        for key, value in dict(state["inputs"]).items():
+            self._inputs[key] = _typed(self, key, str(value))
+        self._rule = Priority[str(self._inputs["rule"])]
+        self._due_ms, self._allocation_stale, self._alone_possible = state["due"], state["stale"], state["alone"]
+        self._allocation = allocation = allocation_of(state["allocation"])
+        self._assignment = allocation.assignment
+        self._targets_kw, self._wants = tuple(state["targets"]), tuple(state["wants"])
+        # who looks ahead gets an answer from the next allocation on
+        self._question = Question((), (), self._assignment, self._rule, self._limits(), now_ms)
+        for seat, seat_state in zip(self.sequencer.seats, state["seats"], strict=True):
+            put_seat(seat, seat_state)
+        guns = {gun: _GunMemory(*words) for gun, words in zip(self._guns, state["guns"], strict=True)}
+        out = {(gun, module): FaultCode[code] for gun, module, code in state["out"]}
+        self._memory = _Memory(guns, out, set(state["emergency"]), set(state["elsewhere"]), state["resets"])
+
     # --- inputs ---------------------------------------------------------------------------------------------------
 
     def put(self, key: str, value: Value) -> None:
         """Set an input; only a change counts and is recorded."""
         if self._inputs[key] != value:
-            self._inputs[key] = value
-            self._changes.append(key)
-            # contact states and facts move the sequence, what contactors wear waits for the next allocation, the state
-            # of charge counts for one rule only
-            if key[0] == "x":
-                self._alone_possible = True
-            elif key[0] != "w" and key[-1] != "f" and (key[-1] != "o" or self._rule is Priority.LOWEST_SOC):
-                self._allocation_stale = True
+            self.change(key, value)
+
+    def change(self, key: str, value: Value) -> None:
+        """An input has changed, or did and came back before the core ran: the record names both."""
+        self._inputs[key] = value
+        self._changes.append(key)
+        # contact states and facts move the sequence, what contactors wear waits for the next allocation, the state of
+        # charge counts for one rule only
+        if key[0] == "x":
+            self._alone_possible = True
+        elif key[0] != "w" and key[-1] != "f" and (key[-1] != "o" or self._rule is Priority.LOWEST_SOC):
+            self._allocation_stale = True
+
+    @property
+    def inputs(self) -> Mapping[str, Value]:
+        """All inputs as they are now; changes with them."""
+        return self._inputs
 
     def due(self, now_ms: int) -> bool:
         return bool(self._changes) or (self._due_ms is not None and now_ms >= self._due_ms)
@@ -436,27 +486,34 @@ class DecisionCore:
 def replay(settings: Settings, records: Iterable[str]) -> Iterator[Decision]:
     """Repeat the decisions of a record. A line that begins with # is the head of a start: everything begins anew.
 
-    Raises ValueError with the line when one cannot be read.
+    What else a record says (settings, proofs, marks: planning/record.py) is passed over. Raises ValueError with the
+    line when one cannot be read.
     """
     core = DecisionCore(settings)
     for number, record in enumerate(records, 1):
         if record.startswith("#"):
             core = DecisionCore(settings)
-        elif record.strip():
+        elif record.strip() and record[0] not in NO_INPUTS:
             try:
-                now_ms = _take(core, record)
+                now_ms = take(core, record)
             except (KeyError, ValueError) as error:
                 raise ValueError(f"line {number} of the record cannot be read: {record[:80]!r}") from error
             yield core.step(now_ms)[1]
 
 
-def _take(core: DecisionCore, record: str) -> int:
-    """Put the changes of one record; returns its time."""
+#: First characters of lines and of words that are no inputs: settings, marks, what is missing; proofs and what follows.
+NO_INPUTS = frozenset(":@!")
+NO_INPUT_WORDS = ("=", ">")
+
+
+def take(core: DecisionCore, record: str) -> int:
+    """Put the changes of one record; returns its time. Raises KeyError or ValueError when it cannot be read."""
     at, *changes = record.split()
     now_ms = int(at)
     for change in changes:
-        key, _, text = change.partition("=")
-        core.put(key, _typed(core, key, text))
+        if not change.startswith(NO_INPUT_WORDS):
+            key, _, text = change.partition("=")
+            core.change(key, _typed(core, key, text))
     return now_ms
 
 

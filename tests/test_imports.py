@@ -57,6 +57,7 @@ FILE_EXTRAS: dict[str, set[str]] = {
         "main", "demand_processor", "contactor_controller", "power_module_controller", "config_manager",
     },
     "simulator/readings.py": {"contactor_controller"},
+    "simulator/replay.py": {"config_manager", "worker"},
     "simulator/desk.py": {"worker"},
     "monitoring/export.py": {"config_manager"},
 }  # fmt: skip
