@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from monitoring.board import Board
-from monitoring.schema import Line, News
+from monitoring.schema import Line, News, Snapshot
 
-#: A page gets a snapshot so often; a fault is told at once.
+#: A page gets a snapshot so often; what a person waits for is told at once.
 SNAPSHOT_S = 0.9
 #: Without a snapshot for so long a page is told that what it shows is old.
 STALE_S = 3.0
@@ -40,6 +40,8 @@ class Stream:
         self._board, self._now_s = board, now_s
         self._snapshot: tuple[int, bytes] = (0, b"")
         self._news: deque[tuple[int, bytes]] = deque(maxlen=NEWS_KEPT)
+        self._moved = 0  # number of the line in which a word or a switch last changed
+        self._standing: object = None
         self._told = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ring = asyncio.Event()
@@ -52,6 +54,9 @@ class Stream:
         self._told += 1
         if line.snapshot is not None:
             self._snapshot = self._told, _event("snapshot", self._board.snapshot_json())
+            standing = _standing(line.snapshot)
+            if standing != self._standing:
+                self._moved, self._standing = self._told, standing
         if line.events or line.fault_news:
             news = News(events=line.events, fault_news=line.fault_news)
             self._news.append((self._told, _event("news", news.model_dump_json().encode())))
@@ -98,7 +103,8 @@ class Stream:
         """What this page is to be told now."""
         number, frame = self._snapshot
         news = [each for each in self._news.copy() if each[0] > page.news]
-        if number > page.snapshot and (news or now_s - page.snapshot_at_s >= SNAPSHOT_S):
+        at_once = bool(news) or page.snapshot < self._moved
+        if number > page.snapshot and (at_once or now_s - page.snapshot_at_s >= SNAPSHOT_S):
             page.snapshot, page.snapshot_at_s = number, now_s
             yield frame
         if news:
@@ -112,6 +118,18 @@ class Stream:
         if now_s - page.comment_at_s >= COMMENT_S:
             page.comment_at_s = now_s
             yield b": still here\n\n"
+
+
+def _standing(snapshot: Snapshot) -> object:
+    """Words and switches; figures move all the time and wait for the next second."""
+    station = snapshot.station
+    return (
+        (station.state, station.armed, station.mqtt, station.emergency_stop_healthy, station.can.up),
+        (station.site_limit_kw, station.rule, station.draining),
+        [(gun.state, gun.vehicle_status, gun.modules, gun.commanded_kw) for gun in snapshot.guns],
+        [(module.state, module.gun, module.enabled) for module in snapshot.modules],
+        [(contact.state, contact.commanded, contact.fault) for contact in snapshot.crosspoints],
+    )
 
 
 class _Page:
