@@ -127,7 +127,7 @@ def _standing(snapshot: Snapshot) -> object:
         (station.state, station.armed, station.mqtt, station.emergency_stop_healthy, station.can.up),
         (station.site_limit_kw, station.rule, station.draining),
         [(gun.state, gun.vehicle_status, gun.modules, gun.commanded_kw) for gun in snapshot.guns],
-        [(module.state, module.gun, module.enabled) for module in snapshot.modules],
+        [(module.state, module.gun) for module in snapshot.modules],
         [(contact.state, contact.commanded, contact.fault) for contact in snapshot.crosspoints],
     )
 
