@@ -40,7 +40,7 @@ def test_figures_wait_for_the_next_second() -> None:
         ("guns", {"state": "stopping"}),
         ("guns", {"vehicle_status": "no car"}),
         ("modules", {"state": "refused"}),
-        ("crosspoints", {"state": "unknown"}),
+        ("crosspoints", {"fault": "OF_A_TEST"}),
         ("station", {"mqtt": None}),
     ],
 )
