@@ -91,6 +91,20 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         return f"postgresql://tester@127.0.0.1:{self.port}/{name}"
 
+    def wait_alone(self, url: str) -> None:
+        """Until the server has noticed that a client was killed: what it was just told to commit is in or out then."""
+        import psycopg
+
+        name = url.rpartition("/")[2]
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
+
+            def alone() -> bool:
+                row = connection.execute(others, (name,)).fetchone()
+                return row is not None and row[0] == 0
+
+            until(alone, "the server has let go of who was killed")
+
     def _conninfo(self, name: str) -> str:
         return f"host=127.0.0.1 port={self.port} user=tester dbname={name} connect_timeout=2"
 

@@ -159,7 +159,10 @@ class Watch:
             self.energy_kwh[station.run, gun] = told
 
 
-def kill_again_and_again(url: str, folder: Path, kills: int, seed: int) -> Watch:
+def kill_again_and_again(
+    url: str, folder: Path, kills: int, seed: int, settle: Callable[[str], None] = lambda _: None
+) -> Watch:
+    """`settle`: what has to be waited for between a kill and a look."""
     dice, watch, station = random.Random(seed), Watch(url), BusyStation()
     with nursery(folder) as writers:
         for kill in range(kills):
@@ -167,6 +170,7 @@ def kill_again_and_again(url: str, folder: Path, kills: int, seed: int) -> Watch
                 station = BusyStation(run=f"run-{kill}", begin_ts=station.at(station.seq) + 30.0)
             began = station.seq
             fed = writers.life(station, url, dice.uniform(*(LONG_S if dice.random() < 0.2 else SHORT_S)))
+            settle(url)
             watch.look(station, began, fed)
             if fed == began:
                 continue
@@ -180,7 +184,8 @@ def test_killed_at_25_moments(tmp_path: Path) -> None:
 
 
 def test_killed_while_it_writes_to_a_server(postgres: Callable[[], PostgresServer], tmp_path: Path) -> None:
-    kill_again_and_again(postgres().new_url(), tmp_path, 6, seed=2)
+    server = postgres()
+    kill_again_and_again(server.new_url(), tmp_path, 6, 2, server.wait_alone)
 
 
 @pytest.mark.soak
@@ -192,7 +197,8 @@ def test_killed_at_500_moments(tmp_path: Path) -> None:
 def test_killed_at_100_moments_while_it_writes_to_a_server(
     postgres: Callable[[], PostgresServer], tmp_path: Path
 ) -> None:
-    kill_again_and_again(postgres().new_url(), tmp_path, 100, seed=4)
+    server = postgres()
+    kill_again_and_again(server.new_url(), tmp_path, 100, 4, server.wait_alone)
 
 
 def test_the_page_process_itself_is_killed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.process
 
 TARGET_V = 680
 #: An edge at least every 100 ms (design), and what two busy cores add.
-EDGE_GAP_S = 0.15
+EDGE_GAP_S = 0.2
 #: Makes the clock on the wall jump by what stands in a file, before anybody has read it.
 JUMPING_CLOCK = """
 import os, time
