@@ -5,12 +5,12 @@ Thread: the test's. Lock: none. Units: ms, kW; station time in s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recorded import decided_lines
 
 from planning.decision import Decision, DecisionCore, Value, replay
 from planning.faults import FaultCode
@@ -83,26 +83,11 @@ class Run:
 # --- a record repeats -----------------------------------------------------------------------------------------------
 
 
-def _watched(station: VirtualStation) -> list[str]:
-    """The lines of the decisions as they fall."""
-    lines: list[str] = []
-    core = station.core.demand._core
-    step: Callable[[int], tuple[str, Decision]] = core.step
-
-    def watched(now_ms: int) -> tuple[str, Decision]:
-        record, decision = step(now_ms)
-        lines.append(decision.line())
-        return record, decision
-
-    core.step = watched  # type: ignore[method-assign]
-    return lines
-
-
 @pytest.fixture(scope="module")
 def busy(config: Settings) -> tuple[VirtualStation, list[str]]:
     """25 busy minutes: a car every minute, all guns taken."""
     station = VirtualStation(config, level=Level.READINGS, arrivals=timetable(7, 40, mean_gap_s=60.0))
-    lines = _watched(station)
+    lines = decided_lines(station)
     station.run_to(WATCHED_S)
     assert station.forecourt.served >= 6
     assert station.plant.violations == []
@@ -315,7 +300,7 @@ def test_every_rule_repeats(tmp_path: Path, priority: Priority) -> None:
     text = f"[PowerLimits]\ngun1_max_power = 240\n[Allocation]\npriority = {priority.value}\n"
     config = settings_at(tmp_path, text)
     station = VirtualStation(config, level=Level.READINGS, seed=3, arrivals=timetable(11, 12, mean_gap_s=15.0))
-    lines = _watched(station)
+    lines = decided_lines(station)
     station.run_to(250.0)
     assert station.plant.violations == []
     assert [decision.line() for decision in replay(config, station.records)] == lines

@@ -114,8 +114,7 @@ def energy_by_day(engine: Engine, span: Span) -> list[EnergyOfDay]:
     ]
 
 
-# --- everything in a span, however long
-# ---------------------------------------------------------------------------------
+# --- everything in a span, however long ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +175,7 @@ def _power_table(step_s: int) -> Table:
     return tables.power_seconds if step_s == 1 else tables.power_minutes
 
 
-# --- from rows to words
-# -------------------------------------------------------------------------------------------------
+# --- from rows to words --------------------------------------------------------------------------------------------
 
 
 def session_words(row: Row[Any]) -> SessionWords:

@@ -218,8 +218,7 @@ class SessionTracker:
         return next((each for each in sessions if each.gun == gun and each.unseen_start and each.row is None), None)
 
 
-# --- what a snapshot says of a gun
-# --------------------------------------------------------------------------------------
+# --- what a snapshot says of a gun -----------------------------------------------------------------------------------
 
 
 def _begins(gun: GunReading, reading: Reading, first: bool) -> bool:
