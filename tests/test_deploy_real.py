@@ -28,7 +28,7 @@ from updates.home import Home, damage, is_held
 
 #: What a site needs; tests and the simulator stay at home.
 DELIVERED = ("planning", "protocols", "commissioning", "monitoring", "updates")
-DEPLOY = "[Deploy]\nidle_for = 0\nhealth_timeout = 30\nstable_for = 2\n"
+DEPLOY = "[Dashboard]\nenabled = false\n[Deploy]\nidle_for = 0\nhealth_timeout = 30\nstable_for = 2\n"
 PUSH_TO_ARMED_S = 30.0
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.process]

@@ -21,7 +21,7 @@ import pytest
 from rig import FAST, PROJECT, Process, Rig, free_port, rig, run_main, wait_for
 from test_house_under_stress import charging, running, undisturbed
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.mosquitto, pytest.mark.process, pytest.mark.soak]  # a page starting beside four stations starves them
 
 TARGET_V = 680
 TOKEN = "0123456789abcdef0123456789abcdef"
