@@ -21,7 +21,8 @@ import pytest
 from rig import FAST, PROJECT, Process, Rig, free_port, rig, run_main, wait_for
 from test_house_under_stress import charging, running, undisturbed
 
-pytestmark = [pytest.mark.mosquitto, pytest.mark.process, pytest.mark.soak]  # a page starting beside four stations starves them
+# a page that starts beside four stations starves them
+pytestmark = [pytest.mark.mosquitto, pytest.mark.process, pytest.mark.soak]
 
 TARGET_V = 680
 TOKEN = "0123456789abcdef0123456789abcdef"
