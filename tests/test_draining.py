@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_decision import _watched
+from recorded import decided_lines
 from test_gun_control import CHARGING, tell
 
 from planning.decision import replay
@@ -78,7 +78,7 @@ def test_without_draining_nobody_is_kept_out(gun: GunControl) -> None:
 def test_the_record_of_a_station_that_drains_repeats_and_names_why(tmp_path: Path) -> None:
     config = settings_at(tmp_path)
     station = VirtualStation(config, level=Level.READINGS, seed=5, arrivals=timetable(5, 12, mean_gap_s=20.0))
-    lines = _watched(station)
+    lines = decided_lines(station)
     station.run_to(120.0)
     left = {gun for gun in station.core.guns if not has_car(station, gun)}
     for gun in station.core.guns.values():

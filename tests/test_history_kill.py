@@ -167,7 +167,7 @@ def kill_again_and_again(
     with nursery(folder) as writers:
         for kill in range(kills):
             if kill and dice.random() < 0.2:  # this time the controller was killed too
-                station = BusyStation(run=f"run-{kill}", begin_ts=station.at(station.seq) + 30.0)
+                station = BusyStation(run=f"run-{kill + 1}", begin_ts=station.at(station.seq) + 30.0)
             began = station.seq
             fed = writers.life(station, url, dice.uniform(*(LONG_S if dice.random() < 0.2 else SHORT_S)))
             settle(url)
