@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before anything else is imported: this file may no
 
 import argparse
 import gc
-import importlib
 import json
 import logging
 import os
@@ -50,18 +49,17 @@ from planning.settings import Settings, VoltageRange
 from planning.view import StationView
 from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
-from service import Service
+from service import EXIT_CONFIG, EXIT_RUNNING, EXIT_SAFE_DOOR, EXIT_STOPPED, Service
 from updates.home import commit_of, take_lock
+from wires import Refused, Wires, import_gpio, simulated, wires_of
 from worker import Clock, ClockWatch, SystemClock, Worker
 
 if TYPE_CHECKING:
     from monitoring.feed import Seen
     from monitoring.onlook import Onlook
-    from simulator.desk import Desk
 
 log = logging.getLogger(__name__)
 
-EXIT_STOPPED, EXIT_SAFE_DOOR, EXIT_CONFIG, EXIT_RUNNING = 0, 1, 2, 3
 VERSION = "0.1.0"
 SUPERVISE_S = 0.1
 #: Threads take turns this often (Python's own 5 ms are a quarter of what an emergency stop may take to the wire).
@@ -632,66 +630,6 @@ class Supervisor:
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number).name
         self._asked.set()
-
-
-class Refused(Exception):
-    """The program cannot start; the text says why and what to do."""
-
-
-def import_gpio() -> Any:
-    """The library named RPi.GPIO, from RPi.GPIO or rpi-lgpio. Raises Refused."""
-    hint = "On a desk: python main.py --simulate"
-    try:
-        return importlib.import_module("RPi.GPIO")
-    except ImportError as error:
-        raise Refused(
-            f"No GPIO library ({error}). On the Raspberry Pi: sudo apt install python3-rpi-lgpio, then make the venv "
-            f"with --system-site-packages (make .venv does). {hint}"
-        ) from error
-    except RuntimeError as error:
-        raise Refused(f"The GPIO library does not work here: {error}. {hint}") from error
-
-
-def simulated(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Desk:
-    """Everything around the controller, in this process. Raises Refused."""
-    try:
-        from simulator.desk import Desk  # only here: on site the simulator is never loaded
-    except ImportError as error:
-        raise Refused(f"The simulator's packages are missing ({error}): type make run") from error
-    try:
-        return Desk(
-            settings, clock, speed=arguments.speed, seed=arguments.seed, cars=arguments.cars,
-            broker=arguments.broker, protocol=arguments.protocol,
-        )  # fmt: skip
-    except (OSError, RuntimeError) as error:
-        raise Refused(f"The simulated station cannot start: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Wires:
-    """What the rooms are built over: the site's own, or those of the simulated station."""
-
-    settings: Settings
-    gpio: Any
-    open_bus: Callable[[], can.BusABC]
-    desk: Desk | None = None
-
-    @property
-    def mqtt_version(self) -> Version:
-        """The first to try."""
-        return Version.V5 if self.desk is None else self.desk.mqtt_version
-
-    def put_away(self) -> None:
-        if self.desk is not None:
-            self.desk.stop()
-
-
-def wires_of(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Wires:
-    """Raises Refused."""
-    if arguments.simulate:
-        desk = simulated(settings, arguments, clock)
-        return Wires(desk.settings, desk.gpio, desk.open_bus, desk)
-    return Wires(settings, import_gpio(), lambda: open_can_bus(settings.can))
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:

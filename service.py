@@ -1,4 +1,4 @@
-"""Job: tell systemd that the station is up, that it lives, and that it stops.
+"""Job: tell systemd that the station is up, that it lives, and that it stops; with which exit code the program ends.
 
 Thread: MainThread. Lock: none. Units: none. Not started by systemd (no NOTIFY_SOCKET): every call does nothing.
 
@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+
+#: As asked; through the safe door by itself; config or hardware has to be mended; it runs already.
+EXIT_STOPPED, EXIT_SAFE_DOOR, EXIT_CONFIG, EXIT_RUNNING = 0, 1, 2, 3
 
 
 class Service:

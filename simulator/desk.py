@@ -1,7 +1,7 @@
 """Job: the whole station on a desk inside one process: plant, modules, chips, cars, devices and a broker.
 
 Thread: `simulated-plant` turns the plant; the CAN face, the broker and the devices' client have their own. Lock: none.
-Units: s of station time (which may run faster than the clock), kW. Made by main.py on --simulate, never on site.
+Units: s of station time (which may run faster than the clock), kW. Made by wires.py on --simulate, never on site.
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ ROOMS = (
     "main", "mqtt_handler", "message_processor", "gun", "demand_processor", "power_module_controller",
     "contactor_controller", "config_manager", "logger_config", "deploy",
 )  # fmt: skip
+BESIDE = ("wires", "worker", "service")  # at the root too
 PACKAGES = ("planning", "protocols", "simulator", "monitoring", "commissioning", "updates")
-OURS = {*ROOMS, *PACKAGES, "worker", "service", "tests", "bench"}
+OURS = {*ROOMS, *BESIDE, *PACKAGES, "tests", "bench"}
 #: libraries that mean a wire, a socket or a thread
 WIRES = {"can", "paho", "amqtt", "RPi", "git", "socket", "threading", "asyncio", "selectors", "multiprocessing"}
 
-#: Rooms: what of ours, and which wires, each may import (and nothing else of ours).
+#: Files at the root: what of ours, and which wires, each may import (and nothing else of ours).
 ROOM_IMPORTS: dict[str, set[str]] = {
     "mqtt_handler": {"planning", "worker", "paho", "socket", "threading"},
     "message_processor": {"planning", "worker", "gun"},
@@ -34,13 +35,14 @@ ROOM_IMPORTS: dict[str, set[str]] = {
     "config_manager": {"planning"},
     "logger_config": {"planning", "threading"},
     "deploy": {"updates", "threading"},
+    "wires": {"planning", "worker", "power_module_controller", "simulator", "can"},
     "worker": {"threading"},
     "service": {"socket"},
 }
-#: main.py builds everything; the simulator and what looks on only inside functions.
-MAIN_AT_THE_TOP = {"planning", "protocols", "updates", "worker", "service", "can", "threading", *ROOMS}
+#: main.py builds everything; what looks on and what a person does once only inside functions.
+MAIN_AT_THE_TOP = {"planning", "protocols", "updates", "can", "threading", *ROOMS, *BESIDE}
 MAIN_AT_THE_TOP -= {"deploy", "main"}
-MAIN_INSIDE_FUNCTIONS = {"simulator", "monitoring", "commissioning"}
+MAIN_INSIDE_FUNCTIONS = {"monitoring", "commissioning"}
 #: Packages: what of ours each may import. Wires only where named.
 PACKAGE_IMPORTS: dict[str, set[str]] = {
     "planning": {"planning"},
@@ -147,14 +149,19 @@ def test_a_package_imports_what_the_table_says(path: Path) -> None:
 
 
 def test_the_gpio_library_is_named_once() -> None:
-    """Only main.py names it, as a text for importlib: everybody else is handed the module."""
+    """Only wires.py names it, as a text for importlib: everybody else is handed the module."""
     named = [
         _name(path)
         for path in PRODUCT
         for node in ast.walk(_tree(path))
         if isinstance(node, ast.Constant) and node.value == "RPi.GPIO"
     ]
-    assert named == ["main.py"]
+    assert named == ["wires.py"]
+
+
+def test_the_simulator_is_loaded_on_a_desk_alone() -> None:
+    found = [i for i in _imports(_tree(ROOT / "wires.py")) if i.top == "simulator" and not i.for_types_alone]
+    assert found and all(i.inside_function for i in found)
 
 
 # --- what nobody may call ---------------------------------------------------------------------------------------------
