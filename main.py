@@ -33,20 +33,20 @@ import config_manager
 from contactor_controller import ContactorController, GpioError, OutputsRefused
 from demand_processor import DemandProcessor
 from gun import Gun
+from home_link import HomeLink
+from kept_files import read_kept, write_json
 from logger_config import LogSystem, escape, start_logging
 from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler, load_client_id
 from planning.drive import DriveLimits
 from planning.faults import FaultBook, FaultCode
-from planning.home_assistant import BIRTH, BIRTH_TOPIC, HomeAssistant
 from planning.model import FaultReport, StationReport, StationState
 from planning.payload import Rejection
 from planning.ports import ContactorsPort, ModulesPort
 from planning.reconnect import Version
 from planning.record import Recorder
-from planning.reports import OutMessage, Reports
+from planning.reports import Reports
 from planning.settings import Settings, VoltageRange
-from planning.view import StationView
 from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
 from service import EXIT_CONFIG, EXIT_RUNNING, EXIT_SAFE_DOOR, EXIT_STOPPED, Service
@@ -183,7 +183,7 @@ class Station:
         self._unwritten = 0
         self._reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
         self._renew = threading.Event()
-        self.home = HomeLink(settings, clock)
+        self.home = HomeLink(settings, VERSION, clock)
         self._home_failed = False
         self.modules = PowerModuleController(
             settings.can, settings.modules, safety, open_bus, clock, self._failed
@@ -424,33 +424,6 @@ class _House:
 # --- files beside config.ini -------------------------------------------------------------------------------------
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> bool:
-    """Replace a small file in one go. False: the disk does not work, which is no reason to stop."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    try:
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
-    except OSError as error:
-        log.debug("%s cannot be written: %s", path.name, error)
-        return False
-    return True
-
-
-def read_kept(path: Path) -> dict[str, object]:
-    """What was kept by DemandProcessor.kept(); nothing when there is nothing to trust."""
-    try:
-        kept = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        log.warning("%s cannot be read and is left aside: %s", path.name, error)
-        return {}
-    if not isinstance(kept, dict):
-        log.warning("%s does not hold what the station keeps and is left aside", path.name)
-        return {}
-    return kept
-
-
 def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -479,54 +452,6 @@ class UpdateFile:
         except (OSError, ValueError, RecursionError):
             return None
         return update if isinstance(update, dict) else None
-
-
-class HomeLink:
-    """Home Assistant as seen from here: when it is told; home_assistant.json names what a broker holds for it."""
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._path = settings.folder / "home_assistant.json"
-        held = read_kept(self._path).get("retained")
-        self._written = tuple(filter(_is_text, held)) if isinstance(held, list) else ()
-        self._home = HomeAssistant(settings, VERSION, self._written)
-        self._on, self._clock = settings.mqtt.home_assistant, clock
-        self._renewed, self._born = threading.Event(), threading.Event()
-
-    @property
-    def subscriptions(self) -> tuple[str, ...]:
-        return (BIRTH_TOPIC,) if self._on else ()
-
-    def hear(self, topic: bytes, payload: bytes, retain: bool) -> bool:
-        """True: the message was for this. A stored copy says nothing of now. paho's thread."""
-        if topic != BIRTH_TOPIC.encode():
-            return False
-        if payload == BIRTH and not retain:
-            self._born.set()
-        return True
-
-    def renew(self) -> None:
-        """Any thread."""
-        self._renewed.set()
-
-    def step(
-        self, now_s: float, view: StationView | None, details: Sequence[Mapping[str, float]] = ()
-    ) -> list[OutMessage]:
-        """What is due now; written down before it is sent, so that it can be taken back. Thread `status`."""
-        if self._renewed.is_set():
-            self._renewed.clear()
-            self._home.renew()
-        if self._born.is_set():
-            self._born.clear()
-            self._home.came_back()
-        messages = self._home.step(now_s, self._clock.wall_s(), view, details)
-        holds = self._home.holds
-        if holds != self._written and write_json(self._path, {"retained": holds}):
-            self._written = holds
-        return messages
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 class StatusFile:

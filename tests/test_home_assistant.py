@@ -21,7 +21,7 @@ from paho.mqtt.client import topic_matches_sub
 from rig import FAST, Rig, rig, wait_for
 
 import message_processor
-from main import HomeLink
+from home_link import HomeLink
 from message_processor import RESET, subscriptions
 from planning import home_assistant
 from planning.home_assistant import BIRTH_TOPIC, HomeAssistant, discovery
@@ -391,7 +391,7 @@ def test_what_the_station_has_no_more_is_taken_back(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_trusted_clears_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "home_assistant.json").write_text(content)
-    link = HomeLink(settings_at(tmp_path), VirtualClock())
+    link = HomeLink(settings_at(tmp_path), "1.2.3", VirtualClock())
     link.renew()
     assert link.step(0.0, None) == []
 
@@ -401,8 +401,8 @@ def test_a_file_that_cannot_be_trusted_clears_nothing(tmp_path: Path, content: s
 
 def test_the_birth_message_is_subscribed_to_and_understood_only_when_it_is_on(tmp_path: Path) -> None:
     (tmp_path / "off").mkdir()
-    on = HomeLink(settings_at(tmp_path, ON), VirtualClock())
-    off = HomeLink(settings_at(tmp_path / "off"), VirtualClock())
+    on = HomeLink(settings_at(tmp_path, ON), "1.2.3", VirtualClock())
+    off = HomeLink(settings_at(tmp_path / "off"), "1.2.3", VirtualClock())
     assert (on.subscriptions, off.subscriptions) == (("homeassistant/status",), ())
     assert BIRTH_TOPIC not in subscriptions("vesec")
     on.renew()

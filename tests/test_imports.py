@@ -18,7 +18,7 @@ ROOMS = (
     "main", "mqtt_handler", "message_processor", "gun", "demand_processor", "power_module_controller",
     "contactor_controller", "config_manager", "logger_config", "deploy",
 )  # fmt: skip
-BESIDE = ("wires", "worker", "service")  # at the root too
+BESIDE = ("home_link", "kept_files", "wires", "worker", "service")  # at the root too
 PACKAGES = ("planning", "protocols", "simulator", "monitoring", "commissioning", "updates")
 OURS = {*ROOMS, *BESIDE, *PACKAGES, "tests", "bench"}
 #: libraries that mean a wire, a socket or a thread
@@ -35,6 +35,8 @@ ROOM_IMPORTS: dict[str, set[str]] = {
     "config_manager": {"planning"},
     "logger_config": {"planning", "threading"},
     "deploy": {"updates", "threading"},
+    "home_link": {"planning", "worker", "kept_files", "threading"},
+    "kept_files": set(),
     "wires": {"planning", "worker", "power_module_controller", "simulator", "can"},
     "worker": {"threading"},
     "service": {"socket"},
