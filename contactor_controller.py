@@ -1,6 +1,6 @@
 """Job: the coils of all contactors and the mirror contacts that prove what they do; the interlock stands right above.
 
-Thread: the control thread alone, and main.py only after it has taken over with seize(). Lock: none.
+Thread: the control thread alone, and MainThread only after it has taken over with seize(). Lock: none.
 Units: s (monotonic), BCM pin numbers; images are ints, bit i = contact index i = (gun-1)*module_count + (module-1).
 
 Everything leaves here by one of two drivers, shift registers or direct pins, over a GPIO library that is handed in.
@@ -355,7 +355,7 @@ class ContactorController:
         log.info("Contactors armed")
 
     def seize(self) -> None:
-        """Take the contactors from the thread that used them; its next call raises ContactorsSeized. main.py only."""
+        """Take the contactors from the thread that used them; its next call raises ContactorsSeized. MainThread."""
         self._seized_by = threading.get_ident()
 
     def shut_down(self, now_s: float) -> None:

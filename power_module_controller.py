@@ -799,7 +799,7 @@ class PowerModuleController:
         return self._tx.alive and now_s - self._tx.last_step_s <= late_s
 
     def off_by_hand(self) -> None:
-        """OFF to all, three times, on the caller's thread: for main.py when can-tx is dead. Never raises."""
+        """OFF to all, three times, on the caller's thread: for station.py when can-tx is dead. Never raises."""
         for _ in range(ALL_OFF_TIMES):
             self._last_words()
 

@@ -29,8 +29,8 @@ CARS, SEED, RULE = 200, 11, "fair_share"
 START_S = 30.0
 #: The picture is what counts here: a machine that is busy with other things shall not end the station.
 STATION = """
-import sys, main, planning.heartbeat_gate
-main.CONTROL_LATE_S = main.CAN_LATE_S = planning.heartbeat_gate.STALL_S = 3.0
+import sys, main, planning.heartbeat_gate, station
+station.CONTROL_LATE_S = station.CAN_LATE_S = planning.heartbeat_gate.STALL_S = 3.0
 sys.exit(main.main())
 """
 

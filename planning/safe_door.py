@@ -1,6 +1,6 @@
 """Job: the one way to a safe station: everything off, contactors opened when unloaded or at the latest after a second.
 
-Thread: control, or main.py when the control thread is gone. Lock: none. Units: s (monotonic), A.
+Thread: control, or MainThread when the control thread is gone. Lock: none. Units: s (monotonic), A.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from typing import Any
 
 from contactor_controller import ContactorController
 from demand_processor import Pace
-from main import Core, build_core, for_makes
 from planning.model import GunSnapshot, StationReport
 from planning.payload import Rejection
 from planning.reports import OutMessage, Reports
@@ -31,6 +30,7 @@ from simulator.gpio_face import SimulatedGpio
 from simulator.module_wire import wire_of
 from simulator.plant import Plant
 from simulator.readings import NoGpio, PlainCabinet, PlainModules, plain_driver
+from station import Core, build_core, for_makes
 
 PLANT_STEP_S = 0.010
 #: can-rx looks after its link as often as a receive without a frame lasts

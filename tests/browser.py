@@ -41,8 +41,8 @@ LOOK_S = 0.02
 #: A browser that starts takes both processors for a while. These tests are about the page, so the station is patient
 #: with its threads here; that the page costs the control path nothing is measured elsewhere, without a browser.
 PATIENT = """
-import main, planning.heartbeat_gate
-main.CONTROL_LATE_S = main.CAN_LATE_S = planning.heartbeat_gate.STALL_S = 2.0
+import planning.heartbeat_gate, station
+station.CONTROL_LATE_S = station.CAN_LATE_S = planning.heartbeat_gate.STALL_S = 2.0
 """
 
 

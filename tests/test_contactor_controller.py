@@ -637,7 +637,7 @@ def test_seize_takes_the_contactors_from_the_other_thread(cabinet: Cabinet) -> N
 
 
 def test_a_write_that_was_overtaken_does_not_latch(cabinet: Cabinet) -> None:
-    """The old thread stands inside the library while main.py takes over; what it shifts in never reaches the coils."""
+    """The old thread stands in the library while MainThread takes over; what it shifts in never reaches the coils."""
     data, moments = cabinet.gpio.output_chain, []
     assert data is not None
     drive = data.data

@@ -114,8 +114,8 @@ def _told(peer: Peer, told: list[dict[str, Any]]) -> list[dict[str, Any]] | None
 
 def _push(home: Home, program: Path, number: int) -> tuple[str, float]:
     """One more version: its commit, and the seconds from the push to its being armed."""
-    main = program / "main.py"
-    main.write_text(main.read_text().replace('VERSION = "', f'VERSION = "{number}.'))
+    station = program / "station.py"
+    station.write_text(station.read_text().replace('VERSION = "', f'VERSION = "{number}.'))
     pushed_at_s = time.monotonic()
     newest = commit(program)
     update = subprocess.Popen(
@@ -139,8 +139,8 @@ def _updates(home: Home, program: Path) -> None:
     assert damage(home.release(newest)) is None
 
     # the next one imports and checks well, and says nothing to its modules any more
-    main = program / "main.py"
-    main.write_text(main.read_text().replace("self.modules.start()", "pass"))
+    station = program / "station.py"
+    station.write_text(station.read_text().replace("self.modules.start()", "pass"))
     bad = commit(program)
     code, said = deploy(home, "update")
     assert code == 3, said

@@ -270,11 +270,11 @@ def test_asked_to_stop_at_full_power_it_unloads_first_and_ends_in_order(station:
     ended_in_order(station, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("broken", ["main.Station.watch", "main.MqttHandler.start"])
+@pytest.mark.parametrize("broken", ["station.Station.watch", "mqtt_handler.MqttHandler.start"])
 def test_asked_to_stop_or_not_a_failure_of_the_main_thread_goes_through_the_safe_door(
     plant: Plant, tmp_path: Path, broken: str
 ) -> None:
-    code = f"import main, sys; {broken} = None; sys.exit(main.main())"
+    code = f"import main, mqtt_handler, station, sys; {broken} = None; sys.exit(main.main())"
     command = [sys.executable, "-c", code, "--config", str(plant.folder / "config.ini")]
     process = Process(command, tmp_path / "main.out", gpio_of(plant.folder))
     try:
