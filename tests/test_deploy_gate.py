@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from main import UpdateFile
 from planning.config_keys import find
 from planning.config_values import parse
 from planning.model import StationState
 from planning.reports import Reports
+from status_file import UpdateFile
 from updates import site
 from updates.home import Home, commit_of, write_manifest
 from updates.journal import Journal, Phase, Seen, version_of

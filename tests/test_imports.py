@@ -18,7 +18,7 @@ ROOMS = (
     "main", "mqtt_handler", "message_processor", "gun", "demand_processor", "power_module_controller",
     "contactor_controller", "config_manager", "logger_config", "deploy",
 )  # fmt: skip
-BESIDE = ("station", "home_link", "kept_files", "wires", "worker", "service")  # at the root too
+BESIDE = ("station", "status_file", "home_link", "kept_files", "wires", "worker", "service")  # at the root too
 PACKAGES = ("planning", "protocols", "simulator", "monitoring", "commissioning", "updates")
 OURS = {*ROOMS, *BESIDE, *PACKAGES, "tests", "bench"}
 #: libraries that mean a wire, a socket or a thread
@@ -40,6 +40,7 @@ ROOM_IMPORTS: dict[str, set[str]] = {
         "planning", "protocols", "mqtt_handler", "message_processor", "gun", "demand_processor", "logger_config",
         "power_module_controller", "contactor_controller", "home_link", "worker", "can", "threading",
     },
+    "status_file": {"planning", "updates", "worker", "station", "kept_files"},
     "home_link": {"planning", "worker", "kept_files", "threading"},
     "kept_files": set(),
     "wires": {"planning", "worker", "power_module_controller", "simulator", "can"},
