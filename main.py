@@ -20,7 +20,6 @@ import logging
 import os
 import signal
 import threading
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ import config_manager
 from contactor_controller import ContactorController, GpioError, OutputsRefused
 from gun import Gun
 from kept_files import read_kept
-from logger_config import LogSystem, escape, start_logging
+from logger_config import LogSystem, start_logging
 from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler
 from planning.reports import Reports
@@ -45,7 +44,6 @@ from wires import Refused, Wires, import_gpio, simulated, wires_of
 from worker import Clock, SystemClock, Worker
 
 if TYPE_CHECKING:
-    from monitoring.feed import Seen
     from monitoring.onlook import Onlook
 
 log = logging.getLogger(__name__)
@@ -180,60 +178,15 @@ def look_on(station: Station, settings: Settings, clock: SystemClock, ports_trie
     if not settings.dashboard.enabled:
         return None
     try:
-        return _look_on(station, settings, clock, ports_tried)
+        from monitoring.attach import attach
+
+        return attach(station, settings, clock, ports_tried)
     except ImportError as error:
         log.warning("There is no page: %s. Is monitoring/ complete?", error)
     except Exception as error:  # NoPage says what to do; nothing else of it may keep the station from its work
         log.debug("What looks on cannot start", exc_info=True)
         log.warning("There is no page: %s", str(error) or type(error).__name__)
     return None
-
-
-def _look_on(station: Station, settings: Settings, clock: SystemClock, ports_tried: int) -> Onlook:
-    from monitoring.feed import About
-    from monitoring.onlook import Onlook, PageSetup, Sources
-
-    general, dashboard, history = settings.general, settings.dashboard, settings.history
-    about = About(
-        general.station_id, VERSION, uuid.uuid4().hex, round(clock.wall_s(), 3), general.module_power_capacity_kw,
-        settings.power_limits.gun_max_power_kw, settings.devices.guns, general.module_count,
-    )  # fmt: skip
-    kept = {"url": history.url, "retention_days": history.retention_days, "max_megabytes": history.max_megabytes}
-    setup = PageSetup(dashboard.host, dashboard.port, ports_tried, dashboard.token_file, settings.folder, kept)
-    sources = Sources(
-        seen=lambda: _seen(station, clock),
-        fault_news=station.fault_news,
-        command=station.core.messages.command,
-        stopping=lambda: station.core.demand.door_reason is not None,
-        escape=escape,
-    )
-    onlook = Onlook(about, setup, sources, clock, SystemClock(), Path(__file__).resolve().parent)
-    onlook.start()
-    return onlook
-
-
-def _seen(station: Station, clock: Clock) -> Seen | None:
-    """All that is known of the station at this moment; None before its first step. Thread `onlook`."""
-    from monitoring.feed import Seen
-
-    demand, counts = station.core.demand, station.core.messages.counts
-    view, health, outlook = demand.view(), demand.health(), demand.outlook
-    if view is None:
-        return None
-    return Seen(
-        view=view,
-        now_s=clock.now_s(),
-        wall_s=clock.wall_s(),
-        armed=health.armed,
-        modules_heard=health.modules_heard,
-        contactors_closed=health.contactors_closed,
-        stepped_at_s=health.stepped_at_s,
-        mqtt=station.mqtt.connected,
-        accepted=counts.accepted,
-        rejected={reason.value: count for reason, count in counts.rejected.copy().items()},
-        details=station.modules.details(),
-        losses_kw=outlook.losses_kw if outlook is not None else {},
-    )
 
 
 # --- check -------------------------------------------------------------------------------------------------------

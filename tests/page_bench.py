@@ -33,7 +33,7 @@ def about_of(station: VirtualStation) -> About:
 
 
 def seen_of(station: VirtualStation) -> Seen:
-    """As main.py takes it from the running station."""
+    """As monitoring/attach.py takes it from the running station."""
     demand, counts = station.core.demand, station.core.messages.counts
     view, health, outlook = demand.view(), demand.health(), demand.foresee()
     assert view is not None

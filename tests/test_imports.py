@@ -70,6 +70,7 @@ FILE_EXTRAS: dict[str, set[str]] = {
     "simulator/replay.py": {"config_manager", "worker"},
     "simulator/desk.py": {"worker"},
     "monitoring/export.py": {"config_manager"},
+    "monitoring/attach.py": {"station", "logger_config"},
 }  # fmt: skip
 #: The stand-in package has the name of the GPIO library.
 NOT_OURS = "simulator/standin/"

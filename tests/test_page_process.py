@@ -337,7 +337,7 @@ def test_on_the_desk_the_next_free_port_serves_and_its_address_is_told(tmp_path:
 
 
 def test_the_folder_can_be_removed(tmp_path: Path) -> None:
-    """Nothing of the control path imports monitoring/ outside main.py's two guarded functions."""
+    """Nothing of the control path imports monitoring/ outside main.py's guarded function."""
     for path in [*PROJECT.glob("*.py"), *(PROJECT / "planning").glob("*.py"), *(PROJECT / "protocols").glob("*.py")]:
         at_the_top = re.findall(r"^(?:from|import) monitoring", path.read_text(), re.MULTILINE)
         assert not at_the_top, path.name
