@@ -23,24 +23,17 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import can
-
 import config_manager
-from contactor_controller import ContactorController, GpioError, OutputsRefused
-from gun import Gun
+from contactor_controller import GpioError
 from kept_files import read_kept
 from logger_config import LogSystem, start_logging
-from message_processor import MessageProcessor, subscriptions
-from mqtt_handler import MqttHandler
-from planning.reports import Reports
 from planning.settings import Settings
-from power_module_controller import PowerModuleController, open_can_bus
 from protocols import PROTOCOLS
 from service import EXIT_CONFIG, EXIT_RUNNING, EXIT_SAFE_DOOR, EXIT_STOPPED, Service
-from station import VERSION, Station, for_makes
+from station import VERSION, Station
 from status_file import STATUS_S, StatusFile, boot_id
 from updates.home import take_lock
-from wires import Refused, Wires, import_gpio, simulated, wires_of
+from wires import Refused, Wires, wires_of
 from worker import Clock, SystemClock, Worker
 
 if TYPE_CHECKING:
@@ -189,156 +182,6 @@ def look_on(station: Station, settings: Settings, clock: SystemClock, ports_trie
     return None
 
 
-# --- check -------------------------------------------------------------------------------------------------------
-
-
-def check(settings: Settings, simulate: bool) -> int:
-    """--check: what can be known without setting up a pin or sending a frame. 0: good, 2: something is wrong."""
-    print(f"Config in {settings.folder}: good")
-    problems = [] if simulate else [*_check_gpio(settings), *_check_can(settings)]
-    for problem in problems:
-        print(f"Problem: {problem}")
-    print("Good to start" if not problems else f"{len(problems)} problem(s) found")
-    return EXIT_CONFIG if problems else EXIT_STOPPED
-
-
-def _check_gpio(settings: Settings) -> list[str]:
-    try:
-        import_gpio()
-    except Refused as error:
-        return [str(error)]
-    chip = Path("/dev/gpiochip0")
-    if chip.exists() and not os.access(chip, os.R_OK | os.W_OK):
-        return [f"No permission for {chip}: sudo usermod -aG gpio $USER, then log in again"]
-    return _pins_held(settings)
-
-
-def _pins_held(settings: Settings) -> list[str]:
-    """Pins of ours that a kernel driver (a CAN HAT, SPI) holds, as the kernel's own list says."""
-    listing = Path("/sys/kernel/debug/gpio")
-    try:
-        text = listing.read_text()
-    except OSError:
-        return []
-    pins = settings.gpio
-    names = ("data_pin", "clock_pin", "latch_pin", "output_enable_pin", "feedback_load_pin", "feedback_clock_pin",
-             "feedback_data_pin", "emergency_stop_pin", "heartbeat_pin")  # fmt: skip
-    held = {}
-    for line in text.splitlines():
-        number, _, rest = line.strip().partition(" ")
-        if number.startswith("gpio-") and "|" in rest:
-            held[number.removeprefix("gpio-")] = rest.split("|")[1].strip(" )")
-    return [
-        f"[GPIO] {name} = {getattr(pins, name)}: the kernel driver '{held[str(getattr(pins, name))]}' holds this pin. "
-        "Choose another pin, or take the overlay out of config.txt"
-        for name in names
-        if held.get(str(getattr(pins, name)), "").strip()
-    ]
-
-
-def _check_can(settings: Settings) -> list[str]:
-    if settings.can.interface != "socketcan":
-        return []
-    state = Path(f"/sys/class/net/{settings.can.channel}/operstate")
-    try:
-        up = state.read_text().strip() in ("up", "unknown")
-    except OSError:
-        return [f"CAN link {settings.can.channel} does not exist: is the adapter plugged in and its overlay loaded?"]
-    start = f"sudo ip link set {settings.can.channel} up type can bitrate {settings.can.bitrate} restart-ms 100"
-    return [] if up else [f"CAN link {settings.can.channel} is down: {start}"]
-
-
-# --- what a person does once on site ---------------------------------------------------------------------------------
-
-
-def probe(settings: Settings, arguments: argparse.Namespace) -> int:
-    """--probe: which modules hang on the bus. 0: some do and nothing is wrong with them, 2: else."""
-    from commissioning import probe as prober
-
-    lock = take_lock(settings.folder / "main.lock")
-    if lock is None:
-        print("The station is running: stop it first, two programs on one bus would answer each other's questions.")
-        return EXIT_RUNNING
-    clock, desk = SystemClock(), None
-    try:
-        if arguments.simulate:
-            desk = simulated(settings, arguments, clock)
-            desk.start()
-        bus = desk.open_bus() if desk is not None else open_can_bus(settings.can)
-        with bus:
-            findings = prober.probe(bus, clock, print)
-    except (Refused, prober.ProbeError, can.CanError, OSError, ValueError, ImportError) as error:
-        print(f"The modules could not be asked: {error}")
-        return EXIT_CONFIG
-    finally:
-        if desk is not None:
-            desk.stop()
-    print("\n".join(("", *prober.report(findings))))
-    return EXIT_STOPPED if findings.modules and not prober.trouble(findings) else EXIT_CONFIG
-
-
-def commission(settings: Settings, arguments: argparse.Namespace) -> int:
-    """--commission: the walk through the station. 0: passed, 2: something has to be mended."""
-    lock = take_lock(settings.folder / "main.lock")
-    if lock is None:
-        print("The station is running: stop it first.")
-        return EXIT_RUNNING
-    clock = SystemClock(arguments.speed)
-    try:
-        wires = wires_of(settings, arguments, clock)
-    except Refused as error:
-        print(error)
-        return EXIT_CONFIG
-    logs = start_logging(wires.settings.logging, settings.folder)
-    try:
-        if wires.desk is not None:
-            wires.desk.start()
-        return _commission(wires, clock, arguments.yes)
-    finally:
-        wires.put_away()
-        logs.stop()
-
-
-def _commission(wires: Wires, clock: SystemClock, yes: bool) -> int:
-    """The rooms that a walk needs: modules, contactors, and the broker for what dispensers tell."""
-    from commissioning import commission as runner
-    from commissioning.walk import Walk
-
-    settings = wires.settings
-    general, failures, asked = settings.general, [], threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
-    guns = {number: Gun(number) for number in range(1, general.gun_count + 1)}
-    modules = PowerModuleController(
-        settings.can, settings.modules, settings.safety, wires.open_bus, clock, lambda *why: failures.append(why)
-    )
-    paced = for_makes(settings)
-    contactors = ContactorController(wires.gpio, settings.gpio, paced.safety, general.gun_count, general.module_count)
-    messages = MessageProcessor(
-        guns, settings.devices, settings.mqtt, runner.NoCommands(), lambda _: None, clock, lambda: False,
-        range(1, general.module_count + 1),
-    )  # fmt: skip
-    reports = Reports(VERSION, settings.mqtt.topic_root, settings.devices.guns, general.gun_count)
-    mqtt = MqttHandler(
-        settings.mqtt, f"{general.station_id}-commissioning", subscriptions(settings.mqtt.topic_root),
-        reports.last_will(), messages.handle, None, SystemClock(), version=wires.mqtt_version,
-    )  # fmt: skip
-    consent = runner.agree_always if yes else runner.ask_person
-    walk = Walk(paced, modules, contactors, runner.GunBuses(guns), consent, print)
-    modules.start()
-    mqtt.start()
-    try:
-        runner.run(walk, clock, asked, lambda: f"thread {failures[0][0]} ended: {failures[0][1]}" if failures else None)
-    except (GpioError, OutputsRefused) as error:
-        walk.stop(str(error))
-    finally:
-        contactors.shut_down(clock.now_s())
-        modules.stop(1.0)
-        mqtt.stop(0.8)
-    passed = runner.conclude(walk, settings, VERSION, clock.wall_s(), settings.folder)
-    return EXIT_STOPPED if passed else EXIT_CONFIG
-
-
 # --- the command line --------------------------------------------------------------------------------------------
 
 
@@ -382,16 +225,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except config_manager.ConfigError as error:
         print(f"The configuration has to be mended first; no hardware was touched:\n{error}")
         return EXIT_CONFIG
+    if arguments.check or arguments.probe or arguments.commission:
+        return on_site(settings, arguments)
+    return run(settings, arguments)
+
+
+def on_site(settings: Settings, arguments: argparse.Namespace) -> int:
+    """What is asked on site before the station runs; a running one never loads it. Returns the exit code."""
+    from commissioning.check import check
+    from commissioning.commands import commission, probe
+
     if arguments.check:
         return check(settings, arguments.simulate)
     if arguments.probe:
         return probe(settings, arguments)
-    if arguments.commission and arguments.yes and not arguments.simulate:
+    if arguments.yes and not arguments.simulate:
         print("--yes is for --simulate: on site a person agrees to each stage")
         return EXIT_CONFIG
-    if arguments.commission:
-        return commission(settings, arguments)
-    return run(settings, arguments)
+    return commission(settings, arguments)
 
 
 if __name__ == "__main__":

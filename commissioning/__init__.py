@@ -1,1 +1,1 @@
-"""Job: what a person does once on site: find the modules, prove the wiring. Never part of a running station."""
+"""Job: what is done on site before the station runs: check, find the modules, prove the wiring. No station loads it."""

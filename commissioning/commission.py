@@ -1,6 +1,6 @@
 """Job: `python main.py --commission` on the clock: keeps the walk going, asks the person, ends with the report.
 
-Thread: MainThread. Lock: none. Units: s. main.py builds the rooms and puts them away; nothing here opens a wire.
+Thread: MainThread. Lock: none. Units: s. commands.py builds the rooms and puts them away; nothing here opens a wire.
 """
 
 from __future__ import annotations
