@@ -517,7 +517,7 @@ def start_logging(
     now_s: Callable[[], float] = time.monotonic,
     utc_now: Callable[[], datetime] = _utc_now,
 ) -> LogSystem:
-    """Start the log: file and recorded inputs relative to `folder`, the console on stdout. Called once, by main.py.
+    """Start the log: file and recorded inputs relative to `folder`, the console on stdout. Called once.
 
     `now_s` (monotonic, s) paces complaints and retries, `utc_now` names the file of recorded inputs. Never raises for
     a disk that does not work: what is lost is counted in `LogSystem.stats`.
