@@ -17,8 +17,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-#: spawn.h of glibc: the new process leads a session of its own, so that Ctrl-C at the terminal does not reach it.
-POSIX_SPAWN_SETSID = 0x80
+#: spawn.h of glibc: the new process leads a group of its own, so that Ctrl-C at the terminal does not reach it. It stays
+#: in our session: the kernel shares the processors out evenly between sessions (sched_autogroup), and `nice` counts only
+#: within one. In a session of its own a page process that starts took as much as the whole station.
+POSIX_SPAWN_SETPGROUP = 0x02
 #: posix_spawnattr_t has 336 bytes in glibc, posix_spawn_file_actions_t 80.
 ROOM = 1024
 LOOK_S = 0.01
@@ -96,7 +98,7 @@ def _spawn(
         libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(folder))
         with contextlib.suppress(AttributeError):  # glibc 2.34; ours are closed anyway, these are of whoever started us
             libc.posix_spawn_file_actions_addclosefrom_np(actions, len(pipes))
-        libc.posix_spawnattr_setflags(attributes, ctypes.c_short(POSIX_SPAWN_SETSID))
+        libc.posix_spawnattr_setflags(attributes, ctypes.c_short(POSIX_SPAWN_SETPGROUP))
         words, variables = _strings(command), _strings(f"{name}={value}" for name, value in environment.items())
         path = os.fsencode(command[0])
         error: int = libc.posix_spawn(ctypes.byref(pid), path, actions, attributes, words, variables)

@@ -59,9 +59,10 @@ def test_its_pipes_its_folder_and_its_environment(start: Started, tmp_path: Path
     assert process.wait(5.0) and process.poll() == 0
 
 
-def test_it_leads_a_session_of_its_own_and_has_no_descriptor_of_ours(start: Started) -> None:
+def test_it_leads_a_group_of_its_own_within_our_session_and_has_no_descriptor_of_ours(start: Started) -> None:
     with Path("/dev/null").open() as held:
-        process = start("import os\nprint(os.getsid(0) == os.getpid(), sorted(os.listdir('/proc/self/fd')))")
+        process = start("import os\nprint(os.getpgid(0) == os.getpid(), sorted(os.listdir('/proc/self/fd')))")
+        assert os.getsid(process.pid) == os.getsid(0), "else `nice` would not count against us"
         words = said(process.stdout).decode()
         assert held.fileno() > 2
     assert words == "True ['0', '1', '2', '3']\n"  # 3 is the listing itself
