@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-#: spawn.h of glibc: the new process leads a group of its own, so that Ctrl-C at the terminal does not reach it. It stays
-#: in our session: the kernel shares the processors out evenly between sessions (sched_autogroup), and `nice` counts only
-#: within one. In a session of its own a page process that starts took as much as the whole station.
+#: spawn.h of glibc: the new process leads a group of its own, so that Ctrl-C at the terminal does not reach it. It
+#: stays in our session: the kernel shares the processors out evenly between sessions (sched_autogroup), and `nice`
+#: counts only within one. In a session of its own a page process that starts took as much as the whole station.
 POSIX_SPAWN_SETPGROUP = 0x02
 #: posix_spawnattr_t has 336 bytes in glibc, posix_spawn_file_actions_t 80.
 ROOM = 1024

@@ -16,6 +16,9 @@ TOLD_FRESH_S = 10.0
 #: Two told voltages this far apart in time and this close in volts show a bus that something holds up; a bleeder
 #: takes a bus from 1000 V to 60 V within 5 s.
 BLEEDER_S = 5.0
+#: While a car is there the dispenser's output contactor lets go only when the current has gone, up to so long after we
+#: fed the bus last; until then the car holds the bus up.
+OUTPUT_OPENS_S = 5.0
 STEADY_APART_S = 2.0
 STEADY_WITHIN_V = 5.0
 #: Rule 7.2/7.8: a car that is not charging yet gets no more than this (cable check, precharge).
@@ -143,11 +146,15 @@ class GunControl:
         return told_at_s if told_at_s is not None and now_s - told_at_s <= TOLD_FRESH_S else None
 
     def charged_bus_v(self, now_s: float, dead_voltage_v: float) -> float | None:
-        """Told above dead_voltage although we have not fed the bus for longer than its bleeder needs; else None."""
+        """Told above dead_voltage although we have not fed the bus for longer than its bleeder needs; else None.
+
+        The bleeder's time begins when nobody feeds the bus any more: with a car there OUTPUT_OPENS_S later.
+        """
         told_v, told_at_s = self.told_bus_v(now_s), self._bus_told_at_s
         if told_v is None or told_at_s is None or told_v < dead_voltage_v:
             return None
-        return told_v if told_at_s - self._driven_at_s > BLEEDER_S else None
+        dead_after_s = BLEEDER_S if self.values.status is VehicleStatus.NO_CAR else BLEEDER_S + OUTPUT_OPENS_S
+        return told_v if told_at_s - self._driven_at_s > dead_after_s else None
 
     def told_steady_v(self, now_s: float) -> float | None:
         """Told twice, seconds apart, the same: a bus that a car holds up, not one that its bleeder empties."""

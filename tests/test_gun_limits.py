@@ -139,14 +139,20 @@ def test_a_voltage_told_in_the_moment_of_feeding_does_not_count(gun: GunControl)
 
 
 @pytest.mark.parametrize(
-    ("bus_v", "fed_before_s", "charged"),
-    [(400.0, 5.5, True), (400.0, 5.0, False), (400.0, 1.0, False), (60.0, 6.0, True), (59.9, 6.0, False)],
-)
+    ("car", "bus_v", "fed_before_s", "charged"),
+    [
+        (False, 400.0, 5.5, True), (False, 400.0, 5.0, False), (False, 400.0, 1.0, False), (False, 60.0, 6.0, True),
+        (False, 59.9, 6.0, False), (True, 400.0, 5.5, False), (True, 400.0, 10.0, False), (True, 400.0, 10.5, True),
+        (True, 59.9, 11.0, False),
+    ],
+)  # fmt: skip
 def test_a_bus_that_outlives_its_bleeder_is_charged(
-    gun: GunControl, bus_v: float, fed_before_s: float, charged: bool
+    gun: GunControl, car: bool, bus_v: float, fed_before_s: float, charged: bool
 ) -> None:
+    """With a car there, up to 5 s pass before the dispenser has parted it from the bus."""
     gun.fed(NOW - fed_before_s)
-    tell(gun, replace(CHARGING, bus_voltage_v=bus_v))
+    status = VehicleStatus.CHARGING if car else VehicleStatus.NO_CAR
+    tell(gun, replace(CHARGING, status=status, bus_voltage_v=bus_v))
     assert gun.charged_bus_v(NOW + 1.0, DEAD_V) == (bus_v if charged else None)
     assert gun.charged_bus_v(NOW + 10.1, DEAD_V) is None, "too old to count"
 
