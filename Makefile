@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # On a Raspberry Pi the GPIO library is the operating system's own package, so the venv must see it.
 SITE := $(shell $(PYTHON) -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("RPi") else "")' 2>/dev/null)
+# The tests start hundreds of processes: what is compiled once is kept, whatever the machine is used to.
+unexport PYTHONDONTWRITEBYTECODE
 LOCK_FLAGS := --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --quiet
 
 .PHONY: run test soak sweep mutants bench docs lock clean
@@ -13,11 +15,13 @@ run: $(VENV)/.sim
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 5 --maxschedchunk 1 -m "not soak"
+	@# on the other processor meanwhile the tests are compiled, once and not in each of five workers
+	$(BIN)/pytest --collect-only -q > /dev/null & $(BIN)/mypy && wait
+	@# nice: the real stations of the tests have tight times, whoever waits for them has not
+	nice $(BIN)/pytest -n 5 -m "not soak"
 
 soak: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --maxschedchunk 1 -m soak -vv -rP --durations=0
+	nice $(BIN)/pytest -n 2 -m soak -vv -rP --durations=0
 
 # Every request of six guns with every set of failed modules, for every rule: 27 million allocations, hours of both cores.
 sweep: $(VENV)/.dev

@@ -17,30 +17,31 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Deletion:
-    """One condition that is left out, and the whole file without it."""
+    """One condition that is left out of a file."""
 
     name: str
-    tree: ast.Module
     path: Path
+    functions: tuple[str, ...]  # where conditions are counted
+    number: int  # which of them is left out
 
     def load(self) -> ModuleType:
         """The file as a module of its own, without the condition."""
+        tree = ast.parse(self.path.read_text(encoding="utf-8"))
+        _leave_out(list(_places(tree, self.functions))[self.number][0])
         module = ModuleType(f"without_{self.path.stem}")
         module.__file__ = str(self.path)
         sys.modules[module.__name__] = module  # dataclasses look their own module up
-        exec(compile(self.tree, str(self.path), "exec"), module.__dict__)
+        exec(compile(ast.fix_missing_locations(tree), str(self.path), "exec"), module.__dict__)
         return module
 
 
 def deletions(path: Path, functions: Collection[str]) -> list[Deletion]:
     """Every way to leave out one condition of these functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = []
-    for number, (_, words) in enumerate(_places(tree, functions)):
-        mutant = copy.deepcopy(tree)
-        _leave_out(list(_places(mutant, functions))[number][0])
-        found.append(Deletion(f"{number:02d} {words}", ast.fix_missing_locations(mutant), path))
-    return found
+    return [
+        Deletion(f"{number:02d} {words}", path, tuple(functions), number)
+        for number, (_, words) in enumerate(_places(tree, functions))
+    ]
 
 
 @dataclass

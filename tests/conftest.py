@@ -27,6 +27,8 @@ OUR_THREADS = (
 )  # fmt: skip
 #: Files whose tests need a core for many seconds each; those of the mark "process" mostly wait for real processes.
 BUSY_FILES = ("test_hours.py", "test_station_machine.py", "test_explorer.py", "test_restart_anywhere.py")
+#: Files whose tests share what takes seconds to make: one worker runs all of them.
+SHARING_FILES = ("test_what_if.py", "test_replay.py", "test_decision.py", "test_page_server.py")
 #: So many stations of real processes at a time: more of them on two cores disturb each other's times.
 STATIONS_AT_ONCE = 3
 #: Where tests put their files when it has so much room: the simulated plant stands for metal, which waits for no disk,
@@ -39,6 +41,19 @@ if MEMORY_DISK.is_dir() and os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usag
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.hookimpl(optionalhook=True)  # only xdist knows it
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Each worker takes the next test, or the next of SHARING_FILES whole; these come first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if Path(file).name in SHARING_FILES else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)

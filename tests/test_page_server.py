@@ -54,6 +54,13 @@ def page(tmp_path: Path) -> Iterator[PageProcess]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageProcess]:
+    """For tests that leave it as well as they found it: each start costs a second of a processor."""
+    with page_process(tmp_path_factory.mktemp("page")) as made:
+        yield made
+
+
 def told(page: PageProcess, line: Line) -> None:
     page.tell(line)
     until(lambda: httpx.get(f"{page.url}/api/snapshot").status_code == 200, "the snapshot is there")
@@ -102,9 +109,9 @@ def test_why_it_cannot_serve_is_a_sentence(tmp_path: Path, setup: dict[str, obje
         assert page.popen.wait(5.0) == 2
 
 
-def test_a_line_that_cannot_be_understood_is_left_aside(page: PageProcess, line: Line) -> None:
-    page.write(b"rubbish\n\xff\xfe\n{}\n[]\n" + b'{"snapshot":{"ts":1}}\n')
-    told(page, line)
+def test_a_line_that_cannot_be_understood_is_left_aside(shared: PageProcess, line: Line) -> None:
+    shared.write(b"rubbish\n\xff\xfe\n{}\n[]\n" + b'{"snapshot":{"ts":1}}\n')
+    told(shared, line)
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
@@ -156,13 +163,13 @@ class Follower:
         self.socket.close()
 
 
-def test_a_page_is_told_at_least_each_second_and_news_at_once(page: PageProcess, line: Line) -> None:
-    told(page, line)
-    follower = Follower(page)
+def test_a_page_is_told_at_least_each_second_and_news_at_once(shared: PageProcess, line: Line) -> None:
+    told(shared, line)
+    follower = Follower(shared)
     assert b"content-type: text/event-stream" in follower.head.lower() and b"no-store" in follower.head
     assert follower.event()[0] == "snapshot"
     times_s, seqs = [], []
-    with Teller(page, line):
+    with Teller(shared, line):
         for _ in range(5):
             name, data = follower.event()
             assert name == "snapshot"
@@ -171,7 +178,7 @@ def test_a_page_is_told_at_least_each_second_and_news_at_once(page: PageProcess,
     pauses_s = [after - before for before, after in itertools.pairwise(times_s)]
     print("pauses", [round(each, 2) for each in pauses_s])
     assert max(pauses_s) <= 1.3 and seqs == sorted(set(seqs))
-    page.tell(Line(events=[Event(seq=1, ts=1.0, level="WARNING", text="a contactor welds")]))
+    shared.tell(Line(events=[Event(seq=1, ts=1.0, level="WARNING", text="a contactor welds")]))
     said_s = time.monotonic()
     while (said := follower.event())[0] != "news":
         pass
@@ -180,10 +187,10 @@ def test_a_page_is_told_at_least_each_second_and_news_at_once(page: PageProcess,
     follower.close()
 
 
-def test_when_the_station_tells_nothing_the_page_is_told_that(page: PageProcess, line: Line) -> None:
-    told(page, line)
+def test_when_the_station_tells_nothing_the_page_is_told_that(shared: PageProcess, line: Line) -> None:
+    told(shared, line)
     begun_s = time.monotonic()
-    follower = Follower(page)
+    follower = Follower(shared)
     assert follower.event()[0] == "snapshot"
     names = []
     while "" not in names:
@@ -249,12 +256,12 @@ def _event(seq: int) -> Event:
 # --- rude clients -----------------------------------------------------------------------------------------------------
 
 
-def test_who_asks_for_nothing_or_byte_by_byte_is_hung_up_on(page: PageProcess, line: Line) -> None:
-    told(page, line)
-    silent = socket.create_connection(("127.0.0.1", page.port))
-    drip = socket.create_connection(("127.0.0.1", page.port))
-    body = socket.create_connection(("127.0.0.1", page.port))
-    host = f"Host: 127.0.0.1:{page.port}\r\n".encode()
+def test_who_asks_for_nothing_or_byte_by_byte_is_hung_up_on(shared: PageProcess, line: Line) -> None:
+    told(shared, line)
+    silent = socket.create_connection(("127.0.0.1", shared.port))
+    drip = socket.create_connection(("127.0.0.1", shared.port))
+    body = socket.create_connection(("127.0.0.1", shared.port))
+    host = f"Host: 127.0.0.1:{shared.port}\r\n".encode()
     head = b"POST /api/login HTTP/1.1\r\n" + host + b"Content-Type: application/json\r\n"
     body.sendall(head + b"Content-Length: 50\r\n\r\n{")
     begun_s, ended_s = time.monotonic(), {}
@@ -281,12 +288,12 @@ def test_who_asks_for_nothing_or_byte_by_byte_is_hung_up_on(page: PageProcess, l
     assert all(9.0 <= at_s <= 15.0 for at_s in ended_s.values())
 
 
-def test_one_address_cannot_hold_all_connections(page: PageProcess, line: Line) -> None:
-    told(page, line)
-    held = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(200)]
+def test_one_address_cannot_hold_all_connections(shared: PageProcess, line: Line) -> None:
+    told(shared, line)
+    held = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(200)]
     try:
-        other = socket.create_connection(("127.0.0.1", page.port), source_address=("127.0.0.2", 0))
-        other.sendall(f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
+        other = socket.create_connection(("127.0.0.1", shared.port), source_address=("127.0.0.2", 0))
+        other.sendall(f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{shared.port}\r\n\r\n".encode())
         assert other.recv(100).startswith(b"HTTP/1.1 ") and b"Concurrency" not in other.recv(4096)
         other.close()
     finally:
@@ -304,18 +311,18 @@ RUBBISH = (
 )  # fmt: skip
 
 
-def test_rubbish_on_the_wire_does_no_harm(page: PageProcess, line: Line) -> None:
-    told(page, line)
+def test_rubbish_on_the_wire_does_no_harm(shared: PageProcess, line: Line) -> None:
+    told(shared, line)
     for rubbish in RUBBISH:
-        with socket.create_connection(("127.0.0.1", page.port)) as rude:
+        with socket.create_connection(("127.0.0.1", shared.port)) as rude:
             rude.settimeout(2.0)
             try:
                 rude.sendall(rubbish)
                 rude.recv(4096)
             except OSError:
                 pass
-        assert httpx.get(f"{page.url}/api/station").status_code == 200, rubbish[:80]
-        assert page.popen.poll() is None, rubbish[:80]
+        assert httpx.get(f"{shared.url}/api/station").status_code == 200, rubbish[:80]
+        assert shared.popen.poll() is None, rubbish[:80]
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
