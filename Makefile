@@ -15,13 +15,12 @@ run: $(VENV)/.sim
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
-	@# on the other processor meanwhile the tests are compiled, once and not in each of five workers
+	@# on the other processor meanwhile the tests are compiled, once and not in each of six workers
 	$(BIN)/pytest --collect-only -q > /dev/null & $(BIN)/mypy && wait
-	@# nice: the real stations of the tests have tight times, whoever waits for them has not
-	nice $(BIN)/pytest -n 5 -m "not soak"
+	$(BIN)/pytest -n 6 -m "not soak"
 
 soak: $(VENV)/.dev
-	nice $(BIN)/pytest -n 2 -m soak -vv -rP --durations=0
+	$(BIN)/pytest -n 2 -m soak -vv -rP --durations=0
 
 # Every request of six guns with every set of failed modules, for every rule: 27 million allocations, hours of both cores.
 sweep: $(VENV)/.dev

@@ -27,6 +27,8 @@ OUR_THREADS = (
 )  # fmt: skip
 #: Files whose tests need a core for many seconds each; those of the mark "process" mostly wait for real processes.
 BUSY_FILES = ("test_hours.py", "test_station_machine.py", "test_explorer.py", "test_restart_anywhere.py")
+#: The last of these begins when so much of all has run: a long one that begins last is waited for by all workers.
+EARLY = 0.8
 #: Files whose tests share what takes seconds to make: one worker runs all of them.
 SHARING_FILES = ("test_what_if.py", "test_replay.py", "test_decision.py", "test_page_server.py")
 #: So many stations of real processes at a time: more of them on two cores disturb each other's times.
@@ -64,7 +66,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     busy.sort(key=lambda item: BUSY_FILES.index(item.path.name))
     long = {*waiting, *busy}
     short = [item for item in items if item not in long]
-    place = {item: number / len(kind) for kind in (waiting, busy, short) for number, item in enumerate(kind)}
+    pace = {id(waiting): EARLY, id(busy): EARLY, id(short): 1.0}
+    place = {
+        item: pace[id(kind)] * number / len(kind) for kind in (waiting, busy, short) for number, item in enumerate(kind)
+    }
     items.sort(key=lambda item: place[item])
 
 

@@ -499,7 +499,7 @@ class World:
         self._start()
 
 
-Mutable = (list, dict, set, deque)
+MUTABLE = frozenset({list, dict, set, deque})
 #: What never changes, or is saved by itself.
 NOT_SAVED = ("sequencer", "_driver", "_contacts", "_settings", "_memory", "guns", "modules", "_matrix", "_safety")
 #: Of one object: the attributes that nobody changes in place, and the containers.
@@ -512,9 +512,15 @@ def _frozen(objects: list[Any]) -> list[Frozen]:
 
 
 def _frozen_one(each: Any) -> Frozen:
-    held = [(name, getattr(each, name)) for name in _names(each)]
-    plain = tuple((name, value) for name, value in held if not isinstance(value, Mutable))
-    return plain, tuple((name, value.copy()) for name, value in held if isinstance(value, Mutable))
+    plain: list[tuple[str, Any]] = []
+    containers: list[tuple[str, Any]] = []
+    for name in _names(each):
+        value = getattr(each, name)
+        if type(value) in MUTABLE:
+            containers.append((name, value.copy()))
+        else:
+            plain.append((name, value))
+    return tuple(plain), tuple(containers)
 
 
 def _thaw(objects: list[Any], frozen: list[Frozen]) -> None:
@@ -525,9 +531,17 @@ def _thaw(objects: list[Any], frozen: list[Frozen]) -> None:
             setattr(each, name, value.copy())
 
 
-def _names(each: Any) -> list[str]:
-    names = [f.name for f in dataclasses.fields(each)] if dataclasses.is_dataclass(each) else list(vars(each))
-    return [name for name in names if name not in NOT_SAVED]
+def _names(each: Any) -> tuple[str, ...]:
+    """Of an object with slots the class knows them for good; of any other, those that it has now."""
+    kind = type(each)
+    if not dataclasses.is_dataclass(kind):
+        return tuple(name for name in vars(each) if name not in NOT_SAVED)
+    if kind not in _known_names:
+        _known_names[kind] = tuple(f.name for f in dataclasses.fields(kind) if f.name not in NOT_SAVED)
+    return _known_names[kind]
+
+
+_known_names: dict[type, tuple[str, ...]] = {}
 
 
 # --- the search -------------------------------------------------------------------------------------------------------

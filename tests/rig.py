@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
 import pytest
-from mosquitto import LIMIT_S, Mosquitto, Peer, free_port
+from mosquitto import AHEAD, LIMIT_S, Mosquitto, Peer, free_port
 from paho.mqtt.enums import CallbackAPIVersion
 
 from simulator.gpio_shm import ControllerSide
@@ -34,8 +34,6 @@ REPEAT_S = 5.0
 #: The program may need this long to end: 3 s for the safe door and a moment for the rest.
 END_S = 5.0
 FRAME_BITS, BIT_RATE = 150, 125_000
-#: As contrib/vesec-station.service does; here tests compete for the processors. Without the right `nice` just goes on.
-AHEAD = ("nice", "-n", "-10")
 
 #: [Safety] towards the fast end of its ranges, for tests that are not about these times. A steeper ramp would lift the
 #: bus by more than match_window while a module joins: its match is as old as the last reading.

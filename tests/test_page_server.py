@@ -24,8 +24,6 @@ from page_bench import PageProcess, Teller, line_of
 from monitoring.schema import Event, Line, Snapshot
 from simulator.virtual import Level, VirtualStation, settings_at
 
-pytestmark = pytest.mark.process
-
 MOST_MB = 120.0
 PAGES = 50
 

@@ -7,7 +7,6 @@ that begins with .new-, and the next update begins anew.
 from __future__ import annotations
 
 import compileall
-import contextlib
 import os
 import re
 import shutil
@@ -28,8 +27,6 @@ from updates.terms import Refused, Say, short
 #: Room that a release needs, and a venv with its wheels.
 RELEASE_BYTES, VENV_BYTES = 50_000_000, 150_000_000
 SAY_S = 10.0
-#: Behind everything else: cars may be charging.
-NICE = "10"
 #: pip over a mobile link.
 PIP_LIMIT_S = 1200.0
 VENV_LIMIT_S = 300.0
@@ -69,12 +66,10 @@ def run_limited(command: Sequence[str | Path], folder: Path, limit_s: float, say
     `say` hears every ten seconds that it still works.
     """
     started = subprocess.Popen(
-        ["nice", "-n", NICE, *map(str, command)], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        ["nice", "-n", "10", *map(str, command)], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    with contextlib.suppress(OSError):  # where the kernel shares out between sessions, `nice` counts only within one
-        Path(f"/proc/{started.pid}/autogroup").write_text(NICE)
     waited_s = 0.0
     while True:
         wait_s = min(SAY_S, limit_s - waited_s)
