@@ -120,7 +120,7 @@ def eventful_day(folder: Path) -> tuple[VirtualStation, list[str]]:
     return station, [line for life in lines for line in life]
 
 
-def busy_hour(folder: Path, seconds: float = 3600.0) -> None:
+def busy_stretch(folder: Path, seconds: float = 2400.0) -> None:
     """At reading level: a car a minute, so that soon no gun is free and more is asked for than there is."""
     with quietly():
         cars = timetable(3, int(seconds / 60.0), mean_gap_s=60.0)
@@ -140,5 +140,5 @@ def marks_every(ms: int) -> Iterator[None]:
 
 
 __all__ = [
-    "DAY", "busy_hour", "eventful_day", "marks_every", "once", "quietly", "write_day",
+    "DAY", "busy_stretch", "eventful_day", "marks_every", "once", "quietly", "write_day",
 ]  # fmt: skip

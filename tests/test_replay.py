@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recorded import DAY, busy_hour, eventful_day, marks_every, once, write_day
+from recorded import DAY, busy_stretch, eventful_day, marks_every, once, write_day
 
 from planning.settings import Settings
 from simulator import replay
@@ -46,7 +46,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lines]:
 
     def make(folder: Path) -> None:
         with marks_every(300_000):
-            busy_hour(folder, 900.0)
+            busy_stretch(folder, 900.0)
 
     path = once(tmp_path_factory, "quarter", make) / f"inputs-{DAY}.log"
     return path, path.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Job: a recorded hour in front of other decisions: what was asked for holds in each of them, and the model is near.
+"""Job: 40 recorded minutes in front of other decisions: what was asked for holds in each, and the model is near.
 
 Thread: the test's. Lock: none. Units: kW, kWh, s of station time.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded import DAY, busy_hour, once, quietly, write_day
+from recorded import DAY, busy_stretch, once, quietly, write_day
 
 from planning.decision import Decision, DecisionCore
 from planning.model import ContactState
@@ -30,12 +30,12 @@ from simulator.replay_run import RunReplay
 from simulator.virtual import Level, VirtualStation, settings_at
 from simulator.what_if import Otherwise, Outcome, play
 
-#: The model's energy of this hour is this near to the recorded one; each gun's within the second.
+#: The model's energy of this stretch is this near to the recorded one; each gun's within the second.
 NEAR_PCT, GUN_NEAR_PCT = 2.0, 6.0
 
 
-class Hour:
-    """A recorded busy hour and what can be asked of it."""
+class Stretch:
+    """A recorded busy stretch and what can be asked of it."""
 
     def __init__(self, folder: Path, own: Path) -> None:
         """`folder` is read by all workers of a run; what this one writes goes to `own`."""
@@ -55,13 +55,13 @@ def outside_of(path: Path, config: Settings) -> tuple[Account, Outside]:
 
 
 @pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Hour:
-    return Hour(once(tmp_path_factory, "hour", busy_hour), tmp_path_factory.mktemp("own"))
+def stretch(tmp_path_factory: pytest.TempPathFactory) -> Stretch:
+    return Stretch(once(tmp_path_factory, "stretch", busy_stretch), tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")
-def same(hour: Hour) -> Outcome:
-    return play(hour.outside, Otherwise())
+def same(stretch: Stretch) -> Outcome:
+    return play(stretch.outside, Otherwise())
 
 
 class Look:
@@ -92,14 +92,14 @@ class Look:
             assert len(coils) <= 1
             assert not coils or decision.seats[module][1] == coils[0] + 1
         for key, value in core.inputs.items():
-            assert key[0] != "x" or value not in ("I", "W", "f", "d"), "nothing was broken in this hour"
+            assert key[0] != "x" or value not in ("I", "W", "f", "d"), "nothing was broken in this stretch"
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
 
 
-def test_the_model_of_unchanged_decisions_is_near_the_record(hour: Hour, same: Outcome) -> None:
-    recorded = hour.account
+def test_the_model_of_unchanged_decisions_is_near_the_record(stretch: Stretch, same: Outcome) -> None:
+    recorded = stretch.account
     error_pct = 100.0 * (same.account.kwh / recorded.kwh - 1.0)
     by_gun = {
         gun: 100.0 * (same.account.guns[gun].meter.kwh / account.meter.kwh - 1.0)
@@ -111,7 +111,7 @@ def test_the_model_of_unchanged_decisions_is_near_the_record(hour: Hour, same: O
         + f"; contactor operations {recorded.operations} and {same.account.operations}; decisions "
         f"{recorded.decisions} and {same.account.decisions}"
     )
-    assert recorded.kwh > 200.0
+    assert recorded.kwh > 150.0
     assert abs(error_pct) <= NEAR_PCT
     assert max(map(abs, by_gun.values())) <= GUN_NEAR_PCT
     assert abs(same.account.operations - recorded.operations) <= 0.15 * recorded.operations
@@ -144,7 +144,7 @@ OTHER_WAYS = [
 ]
 
 
-#: Each plays the hour once more: two of them in every run, all in the long one.
+#: Each plays the stretch once more: two of them in every run, all in the long one.
 IN_EVERY_RUN = (2, 6)
 
 
@@ -155,10 +155,10 @@ IN_EVERY_RUN = (2, 6)
         for place, way in enumerate(OTHER_WAYS)
     ],
 )
-def test_what_shall_be_different_is_so_in_every_decision(hour: Hour, same: Outcome, otherwise: Otherwise) -> None:
+def test_what_shall_be_different_is_so_in_every_decision(stretch: Stretch, same: Outcome, otherwise: Otherwise) -> None:
     limit_kw = None if otherwise.site_limit_kw is None else otherwise.site_limit_kw * 0.95
     look = Look(limit_kw, otherwise.without_modules)
-    outcome = play(hour.outside, otherwise, same, watch=look)
+    outcome = play(stretch.outside, otherwise, same, watch=look)
     assert look.decisions > 100
     assert look.rules == {otherwise.rule or Priority.HIGHEST_DEMAND}
     served = {module for gun in outcome.account.guns.values() for module in gun.modules}
@@ -168,23 +168,23 @@ def test_what_shall_be_different_is_so_in_every_decision(hour: Hour, same: Outco
         assert look.most_kw >= 0.9 * limit_kw, "it was reached"
 
 
-def test_a_limit_that_was_lower_stays_and_less_is_given_with_less(hour: Hour, same: Outcome) -> None:
-    wide = play(hour.outside, Otherwise(site_limit_kw=10_000.0))
+def test_a_limit_that_was_lower_stays_and_less_is_given_with_less(stretch: Stretch, same: Outcome) -> None:
+    wide = play(stretch.outside, Otherwise(site_limit_kw=10_000.0))
     assert wide.account.kwh == pytest.approx(same.account.kwh, rel=0.02)
-    assert play(hour.outside, Otherwise(site_limit_kw=50.0)).account.kwh < 0.5 * same.account.kwh
+    assert play(stretch.outside, Otherwise(site_limit_kw=50.0)).account.kwh < 0.5 * same.account.kwh
 
 
-def test_a_fair_share_leaves_nobody_waiting_as_long(hour: Hour, same: Outcome) -> None:
-    fair = play(hour.outside, Otherwise(rule=Priority.FAIR_SHARE)).account
+def test_a_fair_share_leaves_nobody_waiting_as_long(stretch: Stretch, same: Outcome) -> None:
+    fair = play(stretch.outside, Otherwise(rule=Priority.FAIR_SHARE)).account
     longest = [max(gun.waiting_ms for gun in account.guns.values()) for account in (fair, same.account)]
     assert longest[0] < longest[1]
 
 
 @pytest.mark.soak
-def test_the_same_question_gets_the_same_answer(hour: Hour, same: Outcome) -> None:
-    _, again = outside_of(hour.path, hour.settings)
+def test_the_same_question_gets_the_same_answer(stretch: Stretch, same: Outcome) -> None:
+    _, again = outside_of(stretch.path, stretch.settings)
     lines: list[list[str]] = [[], []]
-    play(hour.outside, OTHER_WAYS[-1], same, watch=lambda decision, _: lines[0].append(decision.line()))
+    play(stretch.outside, OTHER_WAYS[-1], same, watch=lambda decision, _: lines[0].append(decision.line()))
     play(again, OTHER_WAYS[-1], play(again, Otherwise()), watch=lambda decision, _: lines[1].append(decision.line()))
     assert lines[0] == lines[1]
 
@@ -192,10 +192,10 @@ def test_the_same_question_gets_the_same_answer(hour: Hour, same: Outcome) -> No
 # --- cars that stay -------------------------------------------------------------------------------------------------
 
 
-def test_cars_that_stay_get_what_they_had_and_no_more(hour: Hour, same: Outcome) -> None:
+def test_cars_that_stay_get_what_they_had_and_no_more(stretch: Stretch, same: Outcome) -> None:
     limit = 140.0
-    going = play(hour.outside, Otherwise(site_limit_kw=limit), same).account
-    outcome = play(hour.outside, Otherwise(site_limit_kw=limit, cars_stay=True), same)
+    going = play(stretch.outside, Otherwise(site_limit_kw=limit), same).account
+    outcome = play(stretch.outside, Otherwise(site_limit_kw=limit, cars_stay=True), same)
     staying = outcome.account
     owed_kwh = sum(left.owed_kwh for left in outcome.left.values())
     print(f"had {same.account.kwh:.1f} kWh, going {going.kwh:.1f}, staying {staying.kwh:.1f}, owed {owed_kwh:.1f}")
@@ -206,9 +206,9 @@ def test_cars_that_stay_get_what_they_had_and_no_more(hour: Hour, same: Outcome)
 
 
 @pytest.mark.soak
-def test_without_a_difference_cars_that_stay_come_and_go_as_recorded(hour: Hour, same: Outcome) -> None:
-    again = play(hour.outside, Otherwise(cars_stay=True), same)
-    assert again.account.kwh == pytest.approx(same.account.kwh, rel=0.01)
+def test_without_a_difference_cars_that_stay_come_and_go_as_recorded(stretch: Stretch, same: Outcome) -> None:
+    again = play(stretch.outside, Otherwise(cars_stay=True), same)
+    assert again.account.kwh == pytest.approx(same.account.kwh, rel=NEAR_PCT / 100.0)
     assert max(left.late_ms for left in again.left.values()) < 5_000
 
 
@@ -361,7 +361,7 @@ def test_a_stuck_contactor_closes_again_once_a_person_has_reset(plant: tuple[Obe
 
 
 @pytest.fixture(scope="module")
-def report(hour: Hour, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def report(stretch: Stretch, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     path = tmp_path_factory.mktemp("report") / "difference.html"
     import contextlib
     import io
@@ -370,7 +370,7 @@ def report(hour: Hour, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, s
     with contextlib.redirect_stdout(told):
         code = replay.main(
             [
-                str(hour.path), "--config", str(hour.path.parent / "config.ini"), "--rule", "fair_share",
+                str(stretch.path), "--config", str(stretch.path.parent / "config.ini"), "--rule", "fair_share",
                 "--site-limit", "150", "--without-module", "4", "--report", str(path),
             ]
         )  # fmt: skip
@@ -419,7 +419,7 @@ def test_the_page_needs_nothing_else_and_says_in_words_what_it_draws(report: tup
     assert len(html) < 400_000
 
 
-def test_the_plots_hold_the_energy_of_the_table(hour: Hour, same: Outcome, report: tuple[str, str]) -> None:
+def test_the_plots_hold_the_energy_of_the_table(stretch: Stretch, same: Outcome, report: tuple[str, str]) -> None:
     """The area under the first plot, read back from its path, is the model's energy."""
     _, html = report
     path = re.search(r'class="was" d="M0 200((?:H[\d.e+]+V[\d.]+)*)', html[html.index("<figure>") :])
