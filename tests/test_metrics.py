@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 from rig import FAST, Process, free_port, rig, wait_for
@@ -427,24 +428,24 @@ class Prometheus:
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self._address}/-/ready", timeout=1.0).status_code == 200
+            return web.get(f"{self._address}/-/ready", timeout=1.0).status_code == 200
         except httpx.HTTPError:
             return False
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The samples of an instant query; a query that cannot be understood is an error."""
-        answer = httpx.get(f"{self._address}/api/v1/query", params={"query": query}, timeout=10.0).json()
+        answer = web.get(f"{self._address}/api/v1/query", params={"query": query}, timeout=10.0).json()
         assert answer["status"] == "success", f"{query}: {answer}"
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
     def series(self, name: str) -> list[dict[str, str]]:
-        answer = httpx.get(f"{self._address}/api/v1/series", params={"match[]": name}, timeout=10.0).json()
+        answer = web.get(f"{self._address}/api/v1/series", params={"match[]": name}, timeout=10.0).json()
         found: list[dict[str, str]] = answer["data"]
         return found
 
     def rules(self) -> list[dict[str, Any]]:
-        groups = httpx.get(f"{self._address}/api/v1/rules", timeout=10.0).json()["data"]["groups"]
+        groups = web.get(f"{self._address}/api/v1/rules", timeout=10.0).json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
 

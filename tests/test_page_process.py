@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 from rig import FAST, PROJECT, Process, Rig, free_port, rig, run_main, wait_for
 from test_house_under_stress import charging, running, undisturbed
 
@@ -44,11 +45,11 @@ class Site:
         return [int(child) for task in tasks for child in task.read_text().split()]
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.url + path, timeout=5.0).json()
+        return web.get(self.url + path, timeout=5.0).json()
 
     def up(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/api/snapshot", timeout=2.0).status_code == 200
+            return web.get(f"{self.url}/api/snapshot", timeout=2.0).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -56,7 +57,7 @@ class Site:
         wait_for(self.up, f"the page is there\n{running(self.station).console}", limit_s)
 
     def act(self, command: str, payload: str) -> tuple[int, Any]:
-        answer = httpx.post(f"{self.url}/api/act", json={"command": command, "payload": payload}, headers=BEARER)
+        answer = web.post(f"{self.url}/api/act", json={"command": command, "payload": payload}, headers=BEARER)
         return answer.status_code, answer.json()
 
     def wait(self, path: str, condition: Callable[[Any], bool], what: str, limit_s: float = 10.0) -> None:
@@ -96,7 +97,7 @@ def test_the_page_shows_the_real_station(here: Site) -> None:
     assert snapshot["guns"][0]["reason"] == "60 kW as asked by 2 modules"
     assert snapshot["station"]["can"]["up"] and snapshot["station"]["mqtt"] and snapshot["station"]["armed"]
     assert abs(snapshot["ts"] - here.station.status()["ts"]) < 2.5
-    assert httpx.get(f"{here.url}/health").status_code == 200
+    assert web.get(f"{here.url}/health").status_code == 200
     texts = [event["text"] for event in here.get("/api/events")]
     assert any("Station ready" in text for text in texts) and any(text.startswith("Gun 1: 60 kW") for text in texts)
     assert "Page: " + here.url in running(here.station).console
@@ -108,7 +109,7 @@ def test_the_page_shows_the_real_station(here: Site) -> None:
     assert welded["id"] == f"g1m{weld}" and welded["latched"] and welded["severity"] == "critical"
     crosspoint = here.get("/api/snapshot")["crosspoints"][weld - 1]
     assert (crosspoint["state"], crosspoint["fault"], crosspoint["commanded"]) == ("open_failed", welded["code"], False)
-    well = httpx.get(f"{here.url}/health")
+    well = web.get(f"{here.url}/health")
     assert well.status_code == 503 and f"CONTACTOR_WELDED g1m{weld}" in str(well.json()["reasons"])
 
 
@@ -272,22 +273,22 @@ def test_what_is_refused_never_reaches_the_station(here: Site) -> None:
             assert status == 409 and says in answer["refused"]
         body = {"command": "station/site_limit", "payload": "1"}
         for headers in ({}, {"Authorization": "Bearer wrong-wrong-wrong-wrong"}, {"Cookie": "station_session=x"}):
-            assert httpx.post(f"{here.url}/api/act", json=body, headers=headers).status_code == 401
+            assert web.post(f"{here.url}/api/act", json=body, headers=headers).status_code == 401
         stranger = {**BEARER, "Origin": "https://evil.example"}
-        assert httpx.post(f"{here.url}/api/act", json=body, headers=stranger).status_code == 403
+        assert web.post(f"{here.url}/api/act", json=body, headers=stranger).status_code == 403
     assert "Site limit" not in running(station).console
     assert "[WARNING] Command of token from 127.0.0.1 refused: station/explode true" in running(station).console
 
 
 def test_a_page_signs_in_over_http_and_acts(here: Site) -> None:
-    with httpx.Client(base_url=here.url) as browser:
+    with httpx.Client(verify=False, base_url=here.url) as browser:
         csrf = browser.post("/api/login", json={"token": TOKEN}).json()["csrf"]
         act = {"command": "station/site_limit", "payload": "123"}
         assert browser.post("/api/act", json=act).status_code == 403
         assert browser.post("/api/act", json=act, headers={"X-CSRF-Token": csrf}).status_code == 200
     running(here.station).wait_line("Site limit set to 123 kW by command")
     running(here.station).wait_line(r"Command of page session \w+ from 127\.0\.0\.1: station/site_limit 123")
-    with httpx.Client(base_url=here.url) as thief:
+    with httpx.Client(verify=False, base_url=here.url) as thief:
         for _ in range(5):
             assert thief.post("/api/login", json={"token": "guess-guess-guess-guess"}).status_code == 401
         refused = thief.post("/api/login", json={"token": TOKEN})
@@ -327,9 +328,9 @@ def test_on_the_desk_the_next_free_port_serves_and_its_address_is_told(tmp_path:
             told = process.wait_line(r"\[INFO\] Page: http://127\.0\.0\.1:\d+", 15.0)
             url = told.partition("Page: ")[2]
             assert int(url.rpartition(":")[2]) in range(port + 1, port + 50)
-            wait_for(lambda: httpx.get(f"{url}/api/snapshot").status_code == 200, "a snapshot", 5.0)
+            wait_for(lambda: web.get(f"{url}/api/snapshot").status_code == 200, "a snapshot", 5.0)
             heard = "modules_heard"
-            wait_for(lambda: httpx.get(f"{url}/api/station").json()[heard] == 9, "nine modules")
+            wait_for(lambda: web.get(f"{url}/api/station").json()[heard] == 9, "nine modules")
             assert process.end(signal.SIGINT) == 0
         finally:
             process.kill()

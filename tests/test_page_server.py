@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import web
 from mosquitto import free_port, until
 from page_bench import PageProcess, Teller, line_of
 
@@ -61,16 +61,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageProcess]:
 
 def told(page: PageProcess, line: Line) -> None:
     page.tell(line)
-    until(lambda: httpx.get(f"{page.url}/api/snapshot").status_code == 200, "the snapshot is there")
+    until(lambda: web.get(f"{page.url}/api/snapshot").status_code == 200, "the snapshot is there")
 
 
 # --- where it serves --------------------------------------------------------------------------------------------------
 
 
 def test_it_serves_what_it_was_told_and_is_modest(page: PageProcess, line: Line) -> None:
-    assert httpx.get(f"{page.url}/api/snapshot").status_code == 503
+    assert web.get(f"{page.url}/api/snapshot").status_code == 503
     told(page, line)
-    answer = httpx.get(f"{page.url}/api/snapshot")
+    answer = web.get(f"{page.url}/api/snapshot")
     assert Snapshot.model_validate_json(answer.content) == line.snapshot
     assert "server" not in answer.headers and "content-security-policy" in answer.headers
     assert os.getpriority(os.PRIO_PROCESS, page.popen.pid) >= 10
@@ -211,7 +211,7 @@ def test_fifty_pages_and_a_scrape_cost_little_memory(page: PageProcess, line: Li
             stack.callback(follower.close)
         for _ in range(3):
             assert {follower.event()[0] for follower in followers} == {"snapshot"}
-            assert httpx.get(f"{page.url}/health").status_code in (200, 503)
+            assert web.get(f"{page.url}/health").status_code in (200, 503)
         at_work_mb = page.rss_mb
     print(f"page process: {at_rest_mb:.0f} MB, with {PAGES} pages {at_work_mb:.0f} MB")
     assert at_work_mb < MOST_MB
@@ -226,7 +226,7 @@ def test_a_page_that_does_not_read_is_skipped_and_gets_the_newest(page: PageProc
     def tell(seqs: range) -> None:
         for seq in seqs:
             page.tell(Line(snapshot=padded.model_copy(update={"seq": seq}), events=[_event(seq)]))
-        until(lambda: httpx.get(f"{page.url}/api/snapshot").json()["seq"] == seqs[-1], "all was taken")
+        until(lambda: web.get(f"{page.url}/api/snapshot").json()["seq"] == seqs[-1], "all was taken")
 
     tell(range(1, 101))  # what it takes to parse them, and what waits for the history, is there now
     slow = Follower(page)
@@ -319,7 +319,7 @@ def test_rubbish_on_the_wire_does_no_harm(shared: PageProcess, line: Line) -> No
                 rude.recv(4096)
             except OSError:
                 pass
-        assert httpx.get(f"{shared.url}/api/station").status_code == 200, rubbish[:80]
+        assert web.get(f"{shared.url}/api/station").status_code == 200, rubbish[:80]
         assert shared.popen.poll() is None, rubbish[:80]
 
 
