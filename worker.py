@@ -1,6 +1,7 @@
 """Job: one shape for every thread of ours, the clock they share, and whether the wall clock can be believed.
 
-Thread: each Worker owns one. Lock: none (an Event and plain stamps). Units: s; monotonic, or Unix where it says wall.
+Thread: each Worker owns one. Lock: none (an Event and plain stamps), but for one over a time that is simulated.
+Units: s; monotonic, or Unix where it says wall.
 """
 
 from __future__ import annotations
@@ -32,17 +33,33 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks; `speed` makes station time run faster than the clock on the wall (simulation only)."""
+    """The machine's clocks; `speed` makes station time run faster than the clock on the wall (simulation only).
+
+    Such a time can be held: it then goes no further than whoever makes the simulated world has come. A busy machine
+    makes the world slow, and not the controller blind in a world that went on.
+    """
 
     def __init__(self, speed: float = 1.0) -> None:
         self._speed = speed
+        self._lock = threading.Lock()
+        self._held_at_s, self._lost_s = float("inf"), 0.0
         self._monotonic_at_start_s = time.monotonic()
         self._wall_at_start_s = time.time()  # noqa: TID251 - the one place that reads the wall clock
 
     def now_s(self) -> float:
         if self._speed == 1.0:
             return time.monotonic()
-        return self._monotonic_at_start_s + (time.monotonic() - self._monotonic_at_start_s) * self._speed
+        with self._lock:
+            passed_s = (time.monotonic() - self._monotonic_at_start_s) * self._speed
+            now_s = self._monotonic_at_start_s + passed_s - self._lost_s
+            late_s = max(0.0, now_s - self._held_at_s)
+            self._lost_s += late_s
+            return now_s - late_s
+
+    def hold(self, at_s: float) -> None:
+        """Time that runs faster than the one on the wall stops at `at_s` until it is held elsewhere. Any thread."""
+        with self._lock:
+            self._held_at_s = at_s
 
     def wall_s(self) -> float:
         if self._speed == 1.0:

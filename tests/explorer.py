@@ -525,8 +525,11 @@ def _frozen_one(each: Any) -> Frozen:
 
 def _thaw(objects: list[Any], frozen: list[Frozen]) -> None:
     for each, (plain, containers) in zip(objects, frozen, strict=True):
-        for name, value in plain:
-            setattr(each, name, value)
+        if hasattr(each, "__dict__"):
+            vars(each).update(plain)
+        else:
+            for name, value in plain:
+                setattr(each, name, value)
         for name, value in containers:
             setattr(each, name, value.copy())
 
@@ -568,8 +571,9 @@ def explore(make: Callable[[], World], most_states: int = 2_000_000) -> Found:
         number, depth, saved = waiting.popleft()
         found.deepest = max(found.deepest, depth)
         world.load(saved)
-        for choice in list(world.choices()):
-            world.load(saved)
+        for tried, choice in enumerate(list(world.choices())):
+            if tried:
+                world.load(saved)
             found.transitions += 1
             try:
                 world.tick(choice)

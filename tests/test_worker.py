@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulator.virtual import VirtualStation, settings_at
-from worker import CROWD, Worker
+from worker import CROWD, SystemClock, Worker
 
 
 class ScriptedClock:
@@ -107,3 +107,27 @@ def test_a_new_status_is_urgent_and_a_new_value_is_not(tmp_path: Path, status: s
     station.publish("vesec/1/demand/D1", "50")
     station.core.demand.reset()
     assert wakes.urgent == [False, True, False, True]
+
+
+# --- a simulated time -------------------------------------------------------------------------------------------------
+
+
+def test_a_time_that_is_held_stands_still_and_then_goes_on_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall_s = [1000.0]
+    monkeypatch.setattr("worker.time.monotonic", lambda: wall_s[0])
+    clock = SystemClock(speed=4.0)
+
+    def at(clock_on_the_wall_s: float) -> float:
+        wall_s[0] = clock_on_the_wall_s
+        return clock.now_s()
+
+    clock.hold(1000.5)
+    assert [at(1000.1), at(1000.2), at(1003.0)] == pytest.approx([1000.4, 1000.5, 1000.5])
+    clock.hold(1001.0)
+    assert [at(1003.0), at(1003.1), at(1003.2)] == pytest.approx([1000.5, 1000.9, 1001.0]), "nothing is made up for"
+
+
+def test_the_time_on_the_wall_cannot_be_held() -> None:
+    clock = SystemClock()
+    clock.hold(0.0)
+    assert clock.now_s() > 0.0
