@@ -5,15 +5,20 @@ Thread: MainThread. Lock: none. Units: ms of the wall clock.
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice, pairwise
+from types import FrameType
 
 from bench.table import Table
+from main import YOUNG_OBJECTS
 from planning.allocation import allocate
 from planning.request import NOTHING_HELD, AllocationLimits, GunRequest, ModuleOffer
 from planning.settings import Priority
@@ -151,36 +156,69 @@ def growth() -> Table:
     """The median of some rounds each, half of the guns with other wishes from round to round."""
     rows = []
     for rule in (Priority.HIGHEST_DEMAND, Priority.FAIR_SHARE):
-        medians_s = [_round_s(size, rule) for size in SIZES]
-        ratios = ["", *(f"{after / before:.1f}" for before, after in pairwise(medians_s))]
-        bounds = ["", *(f"{n_log_n(after) / n_log_n(before):.1f}" for before, after in pairwise(SIZES))]
-        for size, median_s, ratio, bound in zip(SIZES, medians_s, ratios, bounds, strict=True):
-            rows.append((rule.value, size, int(size * MODULES_PER_GUN), 1000.0 * median_s, ratio, bound))
+        rounds = [_rounds(size, rule) for size in SIZES]
+        medians_s = [statistics.median(took_s) for took_s, _ in rounds]
+        calls = [calls for _, calls in rounds]
+        columns = (SIZES, medians_s, _ratios(medians_s), calls, _ratios(calls), _ratios([n_log_n(n) for n in SIZES]))
+        for size, median_s, ratio, made, more, bound in zip(*columns, strict=True):
+            rows.append((rule.value, size, int(size * MODULES_PER_GUN), 1000.0 * median_s, ratio, made, more, bound))
     return Table(
         "Larger stations",
-        f"Equal modules, {MODULES_PER_GUN} for each gun; 'ratio': to the row above; n log n would be the last column.",
-        ("rule", "guns", "modules", "ms", "ratio", "n log n"),
+        f"Equal modules, {MODULES_PER_GUN} for each gun; 'ratio': to the row above; n log n would be the last column. "
+        "Calls (of functions, Python's and C's) tell how the work grows; time grows more where it leaves the caches.",
+        ("rule", "guns", "modules", "ms", "ratio", "calls", "ratio of calls", "n log n"),
         rows,
     )
+
+
+def _ratios(values: Sequence[float]) -> list[str]:
+    return ["", *(f"{after / before:.1f}" for before, after in pairwise(values))]
 
 
 def n_log_n(size: int) -> float:
     return size * math.log(size)
 
 
-def _round_s(size: int, rule: Priority) -> float:
+def _rounds(size: int, rule: Priority) -> tuple[list[float], int]:
+    """Seconds of each round, and the calls of one more."""
     dice, everybody = random.Random(1), frozenset(range(1, size + 1))
     modules = [ModuleOffer(module, MODULE_KW, 0.0, everybody) for module in range(1, int(size * MODULES_PER_GUN) + 1)]
     held, took_s = NOTHING_HELD, []
     demands = [dice.choice((0.0, dice.uniform(10, 240))) for _ in everybody]
-    for number in range(ROUNDS):
+    calls = _Calls()
+    for number in range(ROUNDS + 1):
         demands = [demand * dice.gauss(1.0, 0.05) if dice.random() < 0.5 else demand for demand in demands]
         guns = [GunRequest(gun, demand, demand, session_since_ms=gun) for gun, demand in enumerate(demands, 1)]
-        begun_s = time.perf_counter()
-        held = allocate(guns, modules, held, rule, AllocationLimits(), 60_000 * number).assignment
-        took_s.append(time.perf_counter() - begun_s)
-    return statistics.median(took_s)
+        with calls if number == ROUNDS else nullcontext():
+            begun_s = time.perf_counter()
+            held = allocate(guns, modules, held, rule, AllocationLimits(), 60_000 * number).assignment
+            took_s.append(time.perf_counter() - begun_s)
+    return took_s[:ROUNDS], calls.made
+
+
+class _Calls:
+    """Counts the calls that are made within."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __enter__(self) -> None:
+        sys.setprofile(self._look)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _look(self, _: FrameType, event: str, __: object) -> None:
+        self.made += event in ("call", "c_call")
+
+
+def _collect_as_the_program_does() -> None:
+    """Python's garbage collector as main.py sets it; its own looks, at all that a bench holds, cost as much again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def tables() -> list[Table]:
+    _collect_as_the_program_does()
     return [times(), beside_highs(), growth()]
