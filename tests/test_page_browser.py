@@ -118,7 +118,6 @@ def coil_dropped_at_s(station: Rig, gun: int, module: int) -> float:
 # --- seen in time -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.soak
 def test_what_happens_in_the_plant_is_on_every_page_within_two_seconds(site: Served, browser: Browser) -> None:
     station = site.station
     with lookers(browser, site.url) as pages:
