@@ -191,7 +191,7 @@ def test_fall_to_40_kw_releases_exactly_five() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("others", [{}, {"g2": 240, "g3": 60}, {"g2": 240, "g3": 240, "g4": 240}])
-@pytest.mark.parametrize("step_kw", [40, 80, 120, 160, 200, 240])
+@pytest.mark.parametrize("step_kw", [40, 120, 200, 240])
 def test_noise_of_5_percent_around_a_step_moves_nothing(
     step_kw: int, others: dict[str, float], rule: Priority
 ) -> None:

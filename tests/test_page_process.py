@@ -88,6 +88,7 @@ def here(tmp_path: Path) -> Iterator[Site]:
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_the_page_shows_the_real_station(here: Site) -> None:
     charging(here.station, 60)
     here.wait("/api/guns/1", lambda gun: abs(gun["delivered_kw"] - 60.0) < 3.0, "the page shows what gun 1 gets")
