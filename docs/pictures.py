@@ -1,6 +1,6 @@
 """Job: the pictures of README.md: the page of the simulated station on a phone and on a wide screen.
 
-Thread: MainThread. Lock: none. Units: s, px. `python -m docs.pictures` takes some five minutes, needs Debian's chromium
+Thread: MainThread. Lock: none. Units: s, px. `python -m docs.pictures` takes some two minutes, needs Debian's chromium
 and the packages of the tests; nobody needs to run it before the page has changed.
 """
 
@@ -23,8 +23,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-#: Ten minutes of station time for the chart. Faster, and a machine that is busy otherwise makes the plant stumble.
-SPEED, RUN_S = 2, 280.0
+#: Ten minutes of station time for the chart.
+SPEED, RUN_S = 5, 115.0
 CARS, SEED, RULE = 200, 11, "fair_share"
 START_S = 30.0
 #: The picture is what counts here: a machine that is busy with other things shall not end the station.
