@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -33,10 +35,16 @@ def find_mosquitto() -> str:
     pytest.skip(message)
 
 
+#: Below those that the kernel gives to whoever connects: what is free now is still free when a server has started.
+PORTS = range(12_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody serves."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().choice(PORTS)))
+            return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:

@@ -50,14 +50,16 @@ NO_PAGE = "\n[Dashboard]\nenabled = false\n"
 Found = TypeVar("Found")
 
 
-def wait_for(condition: Callable[[], Found | None], what: str, limit_s: float = LIMIT_S) -> Found:
-    """Wait until `condition()` gives something true and return it; fails after `limit_s`."""
+def wait_for(
+    condition: Callable[[], Found | None], what: str | Callable[[], str], limit_s: float = LIMIT_S
+) -> Found:
+    """Wait until `condition()` gives something true and return it; fails after `limit_s`, with what it waited for."""
     tick, end_s = threading.Event(), time.monotonic() + limit_s
     while True:
         if found := condition():
             return found
         if time.monotonic() >= end_s:
-            pytest.fail(f"within {limit_s:g} s not reached: {what}")
+            pytest.fail(f"within {limit_s:g} s not reached: {what if isinstance(what, str) else what()}")
         tick.wait(0.01)
 
 
@@ -95,7 +97,7 @@ class Process:
             assert found or self.running, f"ended before /{pattern}/:\n{self.console}"
             return found
 
-        return wait_for(line, f"/{pattern}/ in\n{self.console}", limit_s)
+        return wait_for(line, lambda: f"/{pattern}/ in\n{self.console}", limit_s)
 
     def wait_end(self, limit_s: float = END_S) -> int:
         """The exit code."""

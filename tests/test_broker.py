@@ -9,18 +9,13 @@ from collections.abc import Iterator
 
 import paho.mqtt.client as mqtt
 import pytest
+from mosquitto import free_port
 from paho.mqtt.enums import CallbackAPIVersion
 
 from simulator.broker import EmbeddedBroker
 from simulator.mqtt_link import DeviceLink
 
 LIMIT_S = 5.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

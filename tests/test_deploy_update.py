@@ -164,6 +164,7 @@ def test_what_the_old_version_lacks_too_is_no_reason_not_to_try_again(here: Site
     assert "is not well either: not healthy after 1 s: no connection to the broker" in said
     assert newest not in here.journal.refused
     here.pretend(mqtt=True)
+    here.home.local.write_text(LOCAL)
     assert here.deploy("update")[0] == 0
     assert here.runs == newest
 

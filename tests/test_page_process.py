@@ -54,7 +54,7 @@ class Site:
             return False
 
     def wait_up(self, limit_s: float = 40.0) -> None:
-        wait_for(self.up, f"the page is there\n{running(self.station).console}", limit_s)
+        wait_for(self.up, lambda: f"the page is there\n{running(self.station).console}", limit_s)
 
     def act(self, command: str, payload: str) -> tuple[int, Any]:
         answer = web.post(f"{self.url}/api/act", json={"command": command, "payload": payload}, headers=BEARER)
