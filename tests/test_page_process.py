@@ -117,6 +117,7 @@ def test_the_page_shows_the_real_station(here: Site) -> None:
 # --- what happens to the page process ---------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_killing_the_page_changes_nothing_and_it_comes_back(here: Site) -> None:
     charging(here.station)
     [before] = here.page_pids
