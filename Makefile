@@ -17,8 +17,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	@# on the other processor meanwhile the tests are compiled, once and not in each of six workers
 	$(BIN)/pytest --collect-only -q > /dev/null & $(BIN)/mypy && wait
-	@# nice, as the pages of the stations are: stations and plants have tight times, whoever waits for them has not
-	nice $(BIN)/pytest -n 6 -m "not soak"
+	$(BIN)/pytest -n 6 -m "not soak"
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m soak -vv -rP --durations=0

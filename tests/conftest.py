@@ -30,7 +30,9 @@ BUSY_FILES = ("test_hours.py", "test_station_machine.py", "test_explorer.py", "t
 #: The last of these begins when so much of all has run: a long one that begins last is waited for by all workers.
 EARLY = 0.8
 #: Files whose tests share what takes seconds to make: one worker runs all of them.
-SHARING_FILES = ("test_what_if.py", "test_replay.py", "test_decision.py", "test_page_server.py")
+SHARING_FILES = (
+    "test_what_if.py", "test_replay.py", "test_decision.py", "test_page_server.py", "test_history_api.py",
+)  # fmt: skip
 #: So many stations of real processes at a time: more of them on two cores disturb each other's times.
 STATIONS_AT_ONCE = 3
 #: Where tests put their files when it has so much room: the simulated plant stands for metal, which waits for no disk,

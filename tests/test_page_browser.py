@@ -120,6 +120,7 @@ def coil_dropped_at_s(station: Rig, gun: int, module: int) -> float:
 # --- seen in time -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_what_happens_in_the_plant_is_on_every_page(site: Served, browser: Browser) -> None:
     """Within two seconds on a quiet machine: see test_many_events_are_each_seen_in_time."""
     station = site.station
