@@ -152,7 +152,7 @@ def test_what_the_site_lacked_before_is_not_blamed_on_the_release(here: Site) ->
 
 def test_what_the_old_version_lacks_too_is_no_reason_not_to_try_again(here: Site) -> None:
     """The broker goes down in the middle of the update."""
-    here.home.local.write_text(LOCAL.replace("health_timeout = 5", "health_timeout = 1"))
+    here.home.local.write_text(LOCAL.replace("health_timeout = 5", "health_timeout = 3"))
     here.start()
     wait_for(here.fresh_status, "the old one has said that it has a broker")
     newest = here.remote.commit()
@@ -161,7 +161,7 @@ def test_what_the_old_version_lacks_too_is_no_reason_not_to_try_again(here: Site
     here.pretend(mqtt=False)
     said, _ = update.communicate(timeout=20)
     assert (update.returncode, here.runs) == (3, here.first), said
-    assert "is not well either: not healthy after 1 s: no connection to the broker" in said
+    assert "is not well either: not healthy after 3 s: no connection to the broker" in said
     assert newest not in here.journal.refused
     here.pretend(mqtt=True)
     here.home.local.write_text(LOCAL)
