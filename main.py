@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING
 import config_manager
 from contactor_controller import GpioError
 from kept_files import read_kept
-from logger_config import LogSystem, start_logging
+from logger_config import LogSystem
 from planning.settings import Settings
 from protocols import PROTOCOLS
 from service import EXIT_CONFIG, EXIT_RUNNING, EXIT_SAFE_DOOR, EXIT_STOPPED, Service
 from station import VERSION, Station
 from status_file import STATUS_S, StatusFile, boot_id
 from updates.home import take_lock
-from wires import Refused, Wires, wires_of
+from wires import Refused, Wires, wired
 from worker import Clock, SystemClock, Worker
 
 if TYPE_CHECKING:
@@ -122,16 +122,11 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     sys.setswitchinterval(SWITCH_S)
     clock = SystemClock(arguments.speed)
     try:
-        wires = wires_of(settings, arguments, clock)
+        with wired(settings, arguments, clock) as (wires, logs):
+            return _run(wires, clock, logs, arguments.speed)
     except Refused as error:
         print(error)
         return EXIT_CONFIG
-    logs = start_logging(wires.settings.logging, settings.folder)
-    try:
-        return _run(wires, clock, logs, arguments.speed)
-    finally:
-        wires.put_away()
-        logs.stop()
 
 
 def _run(wires: Wires, clock: SystemClock, logs: LogSystem, speed: float) -> int:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import can
 
+from logger_config import LogSystem, start_logging
 from planning.reconnect import Version
 from planning.settings import Settings
 from power_module_controller import open_can_bus
@@ -74,7 +76,19 @@ class Wires:
             self.desk.stop()
 
 
-def wires_of(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Wires:
+@contextmanager
+def wired(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Iterator[tuple[Wires, LogSystem]]:
+    """The wires, with the log under way; both are put away at the end. Raises Refused."""
+    wires = _wires_of(settings, arguments, clock)
+    logs = start_logging(wires.settings.logging, settings.folder)
+    try:
+        yield wires, logs
+    finally:
+        wires.put_away()
+        logs.stop()
+
+
+def _wires_of(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Wires:
     """Raises Refused."""
     if arguments.simulate:
         desk = simulated(settings, arguments, clock)

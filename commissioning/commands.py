@@ -16,7 +16,6 @@ from commissioning import probe as prober
 from commissioning.walk import Walk
 from contactor_controller import ContactorController, GpioError, OutputsRefused
 from gun import Gun
-from logger_config import start_logging
 from message_processor import MessageProcessor, subscriptions
 from mqtt_handler import MqttHandler
 from planning.reports import Reports
@@ -25,7 +24,7 @@ from power_module_controller import PowerModuleController, open_can_bus
 from service import EXIT_CONFIG, EXIT_RUNNING, EXIT_STOPPED
 from station import VERSION, for_makes
 from updates.home import take_lock
-from wires import Refused, Wires, simulated, wires_of
+from wires import Refused, Wires, simulated, wired
 from worker import SystemClock
 
 
@@ -61,18 +60,13 @@ def commission(settings: Settings, arguments: argparse.Namespace) -> int:
         return EXIT_RUNNING
     clock = SystemClock(arguments.speed)
     try:
-        wires = wires_of(settings, arguments, clock)
+        with wired(settings, arguments, clock) as (wires, _):
+            if wires.desk is not None:
+                wires.desk.start()
+            return _commission(wires, clock, arguments.yes)
     except Refused as error:
         print(error)
         return EXIT_CONFIG
-    logs = start_logging(wires.settings.logging, settings.folder)
-    try:
-        if wires.desk is not None:
-            wires.desk.start()
-        return _commission(wires, clock, arguments.yes)
-    finally:
-        wires.put_away()
-        logs.stop()
 
 
 def _commission(wires: Wires, clock: SystemClock, yes: bool) -> int:

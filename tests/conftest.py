@@ -68,10 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     busy.sort(key=lambda item: BUSY_FILES.index(item.path.name))
     long = {*waiting, *busy}
     short = [item for item in items if item not in long]
-    pace = {id(waiting): EARLY, id(busy): EARLY, id(short): 1.0}
-    place = {
-        item: pace[id(kind)] * number / len(kind) for kind in (waiting, busy, short) for number, item in enumerate(kind)
-    }
+    kinds = ((waiting, EARLY), (busy, EARLY), (short, 1.0))
+    place = {item: end * number / len(kind) for kind, end in kinds for number, item in enumerate(kind)}
     items.sort(key=lambda item: place[item])
 
 

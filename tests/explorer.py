@@ -499,7 +499,7 @@ class World:
         self._start()
 
 
-MUTABLE = frozenset({list, dict, set, deque})
+MUTABLE = (list, dict, set, deque)
 #: What never changes, or is saved by itself.
 NOT_SAVED = ("sequencer", "_driver", "_contacts", "_settings", "_memory", "guns", "modules", "_matrix", "_safety")
 #: Of one object: the attributes that nobody changes in place, and the containers.
@@ -516,7 +516,7 @@ def _frozen_one(each: Any) -> Frozen:
     containers: list[tuple[str, Any]] = []
     for name in _names(each):
         value = getattr(each, name)
-        if type(value) in MUTABLE:
+        if isinstance(value, MUTABLE):
             containers.append((name, value.copy()))
         else:
             plain.append((name, value))

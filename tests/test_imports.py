@@ -42,7 +42,7 @@ ROOM_IMPORTS: dict[str, set[str]] = {
     "status_file": {"planning", "updates", "worker", "station", "kept_files"},
     "home_link": {"planning", "worker", "kept_files", "threading"},
     "kept_files": set(),
-    "wires": {"planning", "worker", "power_module_controller", "simulator", "can"},
+    "wires": {"planning", "worker", "power_module_controller", "logger_config", "simulator", "can"},
     "worker": {"threading"},
     "service": {"socket"},
 }
@@ -71,7 +71,7 @@ FILE_EXTRAS: dict[str, set[str]] = {
     "commissioning/check.py": {"wires", "service"},
     "commissioning/commands.py": {
         "station", "wires", "service", "mqtt_handler", "message_processor", "power_module_controller",
-        "contactor_controller", "logger_config", "updates",
+        "contactor_controller", "updates",
     },
     "simulator/replay.py": {"config_manager", "worker"},
     "simulator/desk.py": {"worker"},
