@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
 
 from planning.model import GunSnapshot, GunValues, ValueKind, VehicleStatus
@@ -32,6 +32,8 @@ FIELDS: dict[ValueKind, str] = {
 
 #: What was told of a car and goes with it.
 OF_THE_CAR: dict[str, None] = dict.fromkeys(("target_voltage_v", "voltage_limit_v", "current_limit_a"))
+#: What must not outlive a silent device.
+OF_THE_DEVICE: dict[str, None] = dict.fromkeys(("demand_kw", "target_voltage_v", "bus_voltage_v"))
 
 
 class Gun:
@@ -41,6 +43,7 @@ class Gun:
         self.number = number
         self._lock = threading.Lock()
         self._values = GunValues()
+        self._told: dict[str, Any] = asdict(self._values)  # the same by field; replace() takes five times as long
         self._heard_at_s: float | None = None
         self._bus_voltage_at_s: float | None = None
         self._observers: tuple[Observer, ...] = ()
@@ -68,12 +71,12 @@ class Gun:
             self._heard_at_s = now_s
             if kind is ValueKind.BUS_VOLTAGE:
                 self._bus_voltage_at_s = now_s
-            if getattr(self._values, field) == said:
+            if self._told[field] == said:
                 return False
-            changed: dict[str, Any] = {field: said}
+            self._told[field] = said
             if said is VehicleStatus.NO_CAR:
-                changed |= OF_THE_CAR  # the next car shall not get what this one asked for
-            self._values = replace(self._values, **changed)
+                self._told |= OF_THE_CAR  # the next car shall not get what this one asked for
+            self._values = GunValues(**self._told)
             snapshot, observers = self._copy(), self._observers
         self._tell(snapshot, observers)
         return True
@@ -90,10 +93,10 @@ class Gun:
         Observers are called when something was forgotten, and True is returned.
         """
         with self._lock:
-            kept = replace(self._values, demand_kw=None, target_voltage_v=None, bus_voltage_v=None)
-            if kept == self._values:
+            if all(self._told[field] is None for field in OF_THE_DEVICE):
                 return False
-            self._values = kept
+            self._told |= OF_THE_DEVICE
+            self._values = GunValues(**self._told)
             self._bus_voltage_at_s = None
             snapshot, observers = self._copy(), self._observers
         self._tell(snapshot, observers)

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 from gun import Gun
 from planning import payload as grammar
@@ -170,8 +171,11 @@ class MessageProcessor:
         }
 
     def _value_taker(self, gun: Gun, kind: ValueKind) -> Callable[[Content, float], None]:
+        # Devices repeat themselves all day. Typed: a JSON number and a JSON text of the same characters differ.
+        value_of = lru_cache(grammar.REMEMBERED, typed=True)(partial(grammar.value_of, kind))
+
         def take(content: Content, now_s: float) -> None:
-            gun.update(kind, grammar.value_of(kind, content.value), now_s)
+            gun.update(kind, value_of(content.value), now_s)
 
         return take
 
