@@ -120,14 +120,14 @@ def _states(kind: str, rule: Priority) -> Iterator[State]:
         held = NOTHING_HELD
         for guns, modules, at_ms in islice(_day(MODULE_KINDS[kind], dice), TICKS // 2):
             before, held = held, allocate(guns, modules, held, rule, limits, at_ms).assignment
-        yield State(guns, modules, before, limits)
+        yield State(guns, modules, before, limits, at_ms)
 
 
 def _beside_highs(kind: str, rule: Priority) -> Sequence[object]:
     ours_s, theirs_s = [], []
     for state in _states(kind, rule):
         begun_s = time.perf_counter()
-        allocate(state.guns, state.modules, state.current, rule, state.limits, 0)
+        allocate(state.guns, state.modules, state.current, rule, state.limits, state.now_ms)
         ours_s.append(time.perf_counter() - begun_s)
         begun_s = time.perf_counter()
         optimum(state.guns, state.modules, state.current, rule, state.limits, state.order(rule))

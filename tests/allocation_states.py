@@ -23,6 +23,7 @@ class State:
     modules: Sequence[ModuleOffer]
     current: Assignment
     limits: AllocationLimits
+    now_ms: int = 0
 
     def order(self, rule: Priority) -> list[int]:
         """The asking guns, best first, by the words of the contract."""

@@ -42,7 +42,7 @@ def worth(state: State, result: Allocation, rule: Priority) -> Optimum:
 def check(rule: Priority, seeds: range) -> None:
     for seed in seeds:
         state = random_state(random.Random(seed), rule)
-        result = allocate(state.guns, state.modules, state.current, rule, state.limits, 0)
+        result = allocate(state.guns, state.modules, state.current, rule, state.limits, state.now_ms)
         best = optimum(state.guns, state.modules, state.current, rule, state.limits, state.order(rule))
         assert worth(state, result, rule) == best, f"seed {seed} of {rule.value}: {state}"
 
