@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from planning.claims import NOISE_SHARE
+from planning.line import from_last_order
 from planning.request import AllocationLimits, GunRequest
 from planning.settings import Priority
 
@@ -59,7 +59,10 @@ def order_by_demand(guns: Sequence[GunRequest], standing: Standing, limits: Allo
             return gun.demand_kw > ahead.demand_kw * factor
         return (-gun.demand_kw, gun.gun) < (-ahead.demand_kw, ahead.gun)
 
-    return _from_last_order(guns, standing.order, lambda gun: -gun.demand_kw, overtakes)
+    def kind(gun: GunRequest) -> bool:
+        return gun.gun in standing.holding
+
+    return from_last_order(guns, standing.order, lambda gun: -gun.demand_kw, overtakes, kind)
 
 
 def order_by_soc(guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits) -> tuple[GunRequest, ...]:
@@ -74,7 +77,10 @@ def order_by_soc(guns: Sequence[GunRequest], standing: Standing, limits: Allocat
             return _soc_pct(gun) + limits.priority_hysteresis_pct < _soc_pct(ahead)
         return (*_by_soc(gun), gun.gun) < (*_by_soc(ahead), ahead.gun)
 
-    return _from_last_order(guns, standing.order, _by_soc, overtakes)
+    def kind(gun: GunRequest) -> tuple[bool, bool]:
+        return gun.gun in standing.holding, gun.precharge_only
+
+    return from_last_order(guns, standing.order, _by_soc, overtakes, kind)
 
 
 def order_by_session(
@@ -96,23 +102,6 @@ def _soc_pct(gun: GunRequest) -> float:
 
 def _by_soc(gun: GunRequest) -> tuple[bool, float]:
     return gun.precharge_only, _soc_pct(gun)
-
-
-def _from_last_order(
-    guns: Sequence[GunRequest],
-    last_order: Sequence[int],
-    key: Callable[[GunRequest], Any],
-    overtakes: Callable[[GunRequest, GunRequest], bool],
-) -> tuple[GunRequest, ...]:
-    """Each gun passes those ahead of it as long as it overtakes them. Newcomers start behind the others, by `key`."""
-    known = {gun: place for place, gun in enumerate(last_order)}
-    order: list[GunRequest] = []
-    for gun in sorted(guns, key=lambda gun: (known.get(gun.gun, len(known)), key(gun), gun.gun)):
-        place = len(order)
-        while place and overtakes(gun, order[place - 1]):
-            place -= 1
-        order.insert(place, gun)
-    return tuple(order)
 
 
 def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
