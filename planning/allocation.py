@@ -10,7 +10,7 @@ The order of the guns is in rules.py, the choice of modules in assign.py, the re
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from planning import reasons
 from planning.assign import distribute
@@ -51,13 +51,23 @@ def allocate(
     not in RULES.
     """
     turn = _Round(guns, modules, current, limits, now_ms)
-    result = turn.decide(RULES[rule])
+    choice = turn.decide(RULES[rule])
     for _ in guns:
-        if turn.settled(result, RULES[rule]):
+        if turn.settled(choice.assignment, RULES[rule]):
             break
-        turn = _Round(guns, modules, result.assignment, limits, now_ms)
-        result = turn.decide(RULES[rule])
-    return result
+        turn = _Round(guns, modules, choice.assignment, limits, now_ms)
+        choice = turn.decide(RULES[rule])
+    return turn.explained(choice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What one round comes to, before it is explained."""
+
+    assignment: Assignment
+    claims: Sequence[Claim]
+    portions: Sequence[Portion]
+    held: dict[int, list[Holding]]
 
 
 class _Round:
@@ -79,11 +89,14 @@ class _Round:
         usable = (offer for offer in modules if offer.available_kw > 0)
         self.offers = sorted(usable, key=lambda offer: (offer.hours, offer.module))  # the index is the rank by hours
         self.index = {offer.module: index for index, offer in enumerate(self.offers)}
-        self.power_w = [_watts(offer.available_kw) for offer in self.offers]
+        self.power_w = [1000 * offer.available_kw for offer in self.offers]
         self.reach = self._reach()
         self.held = self._usable_holdings()
         self.scarce = len(self.offers) < len(self.asking)
         self.module_w = _watts(limits.module_capacity_kw)
+        self.step_margin_w = _watts(limits.step_margin_kw)
+        #: when modules are scarce, one that came stays for its whole turn
+        self.stay_ms = max(limits.move_dwell_ms, limits.rotation_period_ms if self.scarce else 0)
         self.budget_w = UNLIMITED_W if limits.site_budget_kw is None else _watts(limits.site_budget_kw)
         #: gun -> the most that it may have: its target, or its equal share of the site budget
         self.targets_w = {gun.gun: _target_w(gun) for gun in self.guns}
@@ -92,22 +105,29 @@ class _Round:
         self.wanted_w = dict(self.targets_w)  # whatever the site's budget
         self.falling_since_ms = dict(current.falling)
 
-    def decide(self, rule: Rule) -> Allocation:
-        order = rule.order(self.asking, self._standing(self.held, self.current.order), self.limits)
+    def decide(self, rule: Rule) -> _Choice:
+        standing = self._standing(self.held, self.current.order)
+        order = rule.order(self.asking, standing, self.limits)
         claims, portions, held = self._serve(order, rule)
         for _ in self.asking:
             # Who just lost all is passed freely, who got all passes freely: settled now, not in the next round.
-            settled = rule.order(self.asking, self._standing(held, [gun.gun for gun in order]), self.limits)
+            after = self._standing(held, [gun.gun for gun in order])
+            if (after.holding, after.waiting) == (standing.holding, standing.waiting):
+                break  # the order would be the same
+            standing, settled = after, rule.order(self.asking, after, self.limits)
             if settled == order:
                 break
             order = settled
             claims, portions, held = self._serve(order, rule)
-        holdings = sorted((holding for mine in held.values() for holding in mine), key=_by_module)
-        falling = self._falling(held)
+        holdings = sorted([holding for mine in held.values() for holding in mine], key=_by_module)
+        assignment = Assignment(tuple(holdings), tuple([gun.gun for gun in order]), self._falling(held))
+        return _Choice(assignment, claims, portions, held)
+
+    def explained(self, choice: _Choice) -> Allocation:
         return Allocation(
-            Assignment(tuple(holdings), tuple(gun.gun for gun in order), falling),
-            self._results(portions, held),
-            self._next_due_ms(claims, held, falling),
+            choice.assignment,
+            self._results(choice.portions, choice.held),
+            self._next_due_ms(choice.claims, choice.held, choice.assignment.falling),
         )
 
     def _serve(
@@ -159,29 +179,32 @@ class _Round:
             left_w -= want_w
         return UNLIMITED_W
 
-    def settled(self, result: Allocation, rule: Rule) -> bool:
-        """True when `result`, asked again, would answer itself.
+    def settled(self, assignment: Assignment, rule: Rule) -> bool:
+        """True when `assignment`, asked again, would answer itself.
 
         What a gun just got decides by which margin it keeps it, and with unlike modules that may open a better way for
         another; equal shares of a budget depend on who can use them. Both are settled now, not in the next round. But
         what a gun keeps over a new rule is what it had before.
         """
-        if result.assignment == self.current or self._all_alike() or any(gun.keeps_kw > 0 for gun in self.guns):
+        if assignment == self.current or self._all_alike() or any(gun.keeps_kw > 0 for gun in self.guns):
             return True
         if rule.equal_budget and self.limits.site_budget_kw is not None:
             return False
         gets: dict[int, list[Holding]] = {gun.gun: [] for gun in self.guns}
-        for holding in result.assignment.holdings:
+        for holding in assignment.holdings:
             gets[holding.gun].append(holding)
-        return all(self._want_w(gun, self.held[gun.gun]) == self._want_w(gun, gets[gun.gun]) for gun in self.asking)
+        return all(self._wants_the_same(gun, self.held[gun.gun], gets[gun.gun]) for gun in self.asking)
 
     def _all_alike(self) -> bool:
         """True when one module is as good as another for everybody, and no budget binds the guns to each other."""
         one_power = len(set(self.power_w)) <= 1
         return one_power and len(set(self.reach.values())) <= 1 and self.limits.site_budget_kw is None
 
-    def _want_w(self, gun: GunRequest, holdings: Sequence[Holding]) -> int:
-        return self._claim(gun, 0, 0, holdings).want_w(UNLIMITED_W)
+    def _wants_the_same(self, gun: GunRequest, before: Sequence[Holding], after: Sequence[Holding]) -> bool:
+        if before == after or self._kept_w(before) == self._kept_w(after):
+            return True
+        wants_w = [self._claim(gun, 0, 0, holdings).want_w(UNLIMITED_W) for holdings in (before, after)]
+        return wants_w[0] == wants_w[1]
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
@@ -273,26 +296,30 @@ class _Round:
         """A limit is no noise: what it makes superfluous goes without a margin."""
         if gun.precharge_only or gun.limit_reason in (TargetBound.GUN_LIMIT, TargetBound.COMMAND_LIMIT):
             return 0
-        return _watts(self.limits.step_margin_kw)
+        return self.step_margin_w
 
     def _falling(self, held: Mapping[int, Sequence[Holding]]) -> tuple[tuple[int, int], ...]:
         """Guns that keep a module for the noise of their demand alone, and since when without a break."""
         falling = []
         for gun in self.asking:
-            _, kept_but_one_w = self._kept_w(held[gun.gun])
             margin_w = self._step_margin_w(gun)
-            if margin_w and 0 < self.targets_w[gun.gun] + margin_w <= kept_but_one_w:
+            if not margin_w or not held[gun.gun]:
+                continue
+            _, kept_but_one_w = self._kept_w(held[gun.gun])
+            if 0 < self.targets_w[gun.gun] + margin_w <= kept_but_one_w:
                 falling.append((gun.gun, self.falling_since_ms.get(gun.gun, self.now_ms)))
         return tuple(falling)
 
     def _locked(self, gun: GunRequest, target_w: int, turns: dict[int, int]) -> int:
         """The modules that came from another gun and have to stay, and those whose turn it is to come."""
+        staying = [holding for holding in self.held[gun.gun] if self._stays(holding)]
+        if not staying and not turns and gun.keeps_kw <= 0:
+            return 0
         mask = sum([1 << index for index, to_gun in turns.items() if to_gun == gun.gun])
         kept_bit = self._kept_bit(gun, turns)
         mask |= kept_bit
         limited = gun.limit_reason is not TargetBound.DEMAND or target_w < self.wanted_w[gun.gun]
         power_w = self.power_w[kept_bit.bit_length() - 1] if kept_bit else 0
-        staying = [holding for holding in self.held[gun.gun] if self._stays(holding)]
         for holding in sorted(staying, key=lambda held: (held.since_ms, held.module)):
             index = self.index[holding.module]
             if index in turns or mask >> index & 1:
@@ -312,12 +339,7 @@ class _Round:
         return 1 << max(own, key=lambda index: (self.power_w[index], -index)) if own else 0
 
     def _stays(self, holding: Holding) -> bool:
-        return holding.moved and self.now_ms < holding.since_ms + self._stay_ms
-
-    @property
-    def _stay_ms(self) -> int:
-        """When modules are scarce, one that came stays for its whole turn."""
-        return max(self.limits.move_dwell_ms, self.limits.rotation_period_ms if self.scarce else 0)
+        return holding.moved and self.now_ms < holding.since_ms + self.stay_ms
 
     def _turns(self) -> dict[int, int]:
         """Module index -> gun: modules that served their turn go to the guns that wait longest without any."""
@@ -414,7 +436,7 @@ class _Round:
                 if holding.excess_since_ms is not None:
                     due.append(holding.excess_since_ms + self.limits.release_delay_ms)
                 if holding.moved:
-                    due.append(holding.since_ms + self._stay_ms)
+                    due.append(holding.since_ms + self.stay_ms)
                 if self.scarce and somebody_has_none and self.limits.rotation_period_ms > 0:
                     due.append(holding.since_ms + self.limits.rotation_period_ms)
         return min((at_ms for at_ms in due if at_ms > self.now_ms), default=None)
@@ -426,8 +448,9 @@ class _Round:
         return tuple(self._result(gun, by_gun.get(gun.gun), held) for gun in self.guns)
 
     def _result(self, gun: GunRequest, portion: Portion | None, held: dict[int, list[Holding]]) -> GunResult:
-        modules = tuple(holding.module for holding in held.get(gun.gun, ()))
-        needed = sum(1 for holding in held.get(gun.gun, ()) if holding.excess_since_ms is None)
+        mine = held.get(gun.gun, ())
+        modules = tuple([holding.module for holding in mine])
+        needed = sum([holding.excess_since_ms is None for holding in mine])
         limited_site = self.limits.site_budget_kw is not None
         if portion is None:
             return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, why_nothing(gun))
@@ -457,7 +480,7 @@ class _Round:
         reach = self.reach[gun.gun]
         holders, unreachable = self._in_the_way_of(reach, held)
         others = len(holders) - bool(self._masks(held).get(gun.gun, 0) & reach)
-        named = [holder for holder in holders[: NAMED + 1] if holder != gun.gun][:NAMED]
+        named = tuple([holder for holder in holders[: NAMED + 1] if holder != gun.gun][:NAMED])
         return why_short(missing, named, others, unreachable, len(self.offers))
 
     def _in_the_way_of(self, reach: int, held: dict[int, list[Holding]]) -> tuple[list[int], list[int]]:

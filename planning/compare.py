@@ -10,8 +10,12 @@ differ for anybody the one with fewer hours goes first. Six guns and nine module
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from planning.claims import UNLIMITED_W, Budget, Claim, Pool, Portion, Promises, bits, subsets
+
+#: Modules' powers change seldom: so many stations' worth of sums is kept.
+KNOWN_POWERS = 8
 
 
 def by_comparing(claims: Sequence[Claim], pool: Pool, budget_w: int) -> list[Portion]:
@@ -43,8 +47,7 @@ class _Sets:
     """
 
     def __init__(self, pool: Pool, claims: Sequence[Claim]) -> None:
-        self.power_w = [0]
-        self.weakest_w = [UNLIMITED_W]
+        self.power_w, self.weakest_w = _powers(tuple(pool.power_w))
         self.in_sequence = [True]  # no module used up before its twin with fewer hours
         self.without_gap = [True]  # no twin left out between two that are used
         twins: dict[object, int] = {}
@@ -58,14 +61,12 @@ class _Sets:
                 pool.excess & bit,
                 *[claim.reach & bit > 0 for claim in claims],
             )
-            self._add(power, twins.get(kind, 0), before.get(kind, 0))
+            self._add(twins.get(kind, 0), before.get(kind, 0))
             twins[kind] = twins.get(kind, 0) | bit
             before[kind] = bit
 
-    def _add(self, power: int, twins: int, before: int) -> None:
+    def _add(self, twins: int, before: int) -> None:
         """Double the tables: every set known so far, with this module added."""
-        self.weakest_w += [weakest if weakest < power else power for weakest in self.weakest_w]
-        self.power_w += [total + power for total in self.power_w]
         if not twins:
             self.in_sequence += self.in_sequence
             self.without_gap += self.without_gap
@@ -74,6 +75,16 @@ class _Sets:
         self.without_gap += [
             good and (bool(mask & before) or not mask & twins) for mask, good in enumerate(self.without_gap)
         ]
+
+
+@lru_cache(KNOWN_POWERS)
+def _powers(power_w: tuple[int, ...]) -> tuple[Sequence[int], Sequence[int]]:
+    """What every set of modules gives in all, and its weakest module, by its mask."""
+    totals, weakest_w = [0], [UNLIMITED_W]
+    for power in power_w:
+        weakest_w += [weakest if weakest < power else power for weakest in weakest_w]
+        totals += [total + power for total in totals]
+    return totals, weakest_w
 
 
 class _Options:

@@ -28,7 +28,9 @@ def why_so_much(gun: GunRequest, may_kw: float, modules: int) -> Reason:
     return _bound(gun, gun.target_kw, modules)
 
 
-def why_short(missing: int, named: Sequence[int], holders: int, unreachable: Sequence[int], usable: int) -> Reason:
+def why_short(
+    missing: int, named: tuple[int, ...], holders: int, unreachable: Sequence[int], usable: int
+) -> Reason:
     """For a gun that lacks modules: others hold them, no contactor leads to them, or there are no more.
 
     `holders`: how many other guns have a module that this one could use, `named` the first of them; `unreachable`:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+
+#: Sentences that are remembered: a full station says the same few at every decision.
+REMEMBERED = 256
 
 
 class ReasonCode(Enum):
@@ -103,7 +107,8 @@ def site_limit(share_kw: float, asked_kw: float) -> Reason:
     return Reason(ReasonCode.SITE_LIMIT, f"{share_kw:g} of {asked_kw:g} kW: the site limit leaves no more")
 
 
-def shared(missing: int, holders: Sequence[int], more: int = 0) -> Reason:
+@lru_cache(REMEMBERED)
+def shared(missing: int, holders: tuple[int, ...], more: int = 0) -> Reason:
     """`holders`: the guns that hold modules which this gun could use, ascending; `more` of them are not named."""
     rest = f" and {more} more" if more else ""
     return Reason(ReasonCode.SHARED, f"{_modules(missing)} short: held by {_guns(holders)}{rest}")

@@ -98,5 +98,5 @@ def test_a_mask_of_any_length_comes_apart_in_order(places: set[int]) -> None:
 
 
 def test_a_reason_names_some_of_many_guns() -> None:
-    assert str(reasons.shared(2, [1, 2])).endswith("2 modules short: held by guns 1 and 2")
-    assert str(reasons.shared(1, [1, 2, 3], 997)).endswith("1 module short: held by guns 1, 2 and 3 and 997 more")
+    assert str(reasons.shared(2, (1, 2))).endswith("2 modules short: held by guns 1 and 2")
+    assert str(reasons.shared(1, (1, 2, 3), 997)).endswith("1 module short: held by guns 1, 2 and 3 and 997 more")
