@@ -9,7 +9,7 @@ the rest, which other decisions meet as well. What a car asks for lies apart by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from planning.decision import Value
 from planning.model import ContactState, VehicleStatus
@@ -26,6 +26,8 @@ _CAR_LETTERS = "dsope"
 NEXT_CAR_MS = 30_000
 #: A car has what it had within this.
 SAME_KWH = 0.01
+#: A car that asked so long without getting any more was left wanting.
+IN_VAIN_MS = 10_000
 _CHARGES = (VehicleStatus.CHARGING.name, VehicleStatus.NEVER_TOLD.name)
 _FAULTY = tuple(
     state.value
@@ -111,13 +113,21 @@ class Collector:
 
 
 class CarSide:
-    """What the car of one gun tells, and when: as recorded, or held back until it has the energy that it had."""
+    """What the car of one gun tells, and when: as recorded, or held back until it has the energy that it had.
 
-    def __init__(self, gun: int, changes: list[Change], meter: Meter, had_kwh: list[float] | None) -> None:
-        """`had_kwh`: the `given_kwh` of the run to compare with; None: everything comes as recorded."""
+    One that asked in vain until it went, or the record ended, was never full: it asks on whatever it gets.
+    """
+
+    def __init__(
+        self, gun: int, changes: list[Change], meter: Meter, had_kwh: list[float] | None, end_ms: int
+    ) -> None:
+        """`had_kwh`: the `given_kwh` of the run to compare with; None: everything comes as recorded.
+
+        `end_ms`: of the record.
+        """
         self.late_ms = 0  # how much later than recorded the last change came
         self._gun, self._meter, self._had_kwh = gun, meter, had_kwh
-        self._changes = changes
+        self._changes, self._end_ms = changes, end_ms
         self._ends = _session_ends(changes)
         self._place = 0  # of the next change
         self._came_ms = 0  # when the last one came
@@ -126,6 +136,7 @@ class CarSide:
         self._session_at = 0  # the change that began it
         self._session_kwh = 0.0  # what had been given when it began
         self._full = False
+        self._left_wanting = False  # in the record
 
     @property
     def left(self) -> int:
@@ -166,6 +177,7 @@ class CarSide:
         self._car.hear(change.values)
         if self._car.here and not was_here:
             self._session_at, self._session_kwh = self._place, self._meter.kwh
+            self._left_wanting = self._had_kwh is not None and self._asked_in_vain()
         self._full = self._full and self._car.here
         self._place += 1
         return self._without_wish(change.values) if self._full else change.values
@@ -190,10 +202,22 @@ class CarSide:
         return None if owed_ms is None else max(at_ms, owed_ms)
 
     def _full_ms(self) -> int | None:
-        if self._had_kwh is None or self._full or not self._car.charges:
+        if self._had_kwh is None or self._full or self._left_wanting or not self._car.charges:
             return None
         whole_kwh = self._whole_kwh()
-        return self._meter.reaches_ms(self._session_kwh + whole_kwh) if whole_kwh > SAME_KWH else None
+        full_ms = self._meter.reaches_ms(self._session_kwh + whole_kwh) if whole_kwh > SAME_KWH else None
+        return full_ms if full_ms is not None and full_ms < self._end_ms else None
+
+    def _asked_in_vain(self) -> bool:
+        """Whether the car that comes now went on asking in the record when it had all that it ever got."""
+        car, end = replace(self._car), self._ends[self._place]
+        gone_ms = self._changes[end].at_ms if end < len(self._changes) else self._end_ms
+        all_kwh = self._had(end) - SAME_KWH
+        for place in range(self._session_at, end):
+            car.hear(self._changes[place].values)
+            if car.charges and self._had(place) >= all_kwh:
+                return gone_ms - self._changes[place].at_ms >= IN_VAIN_MS
+        return False
 
     def _got_kwh(self) -> float:
         return self._meter.kwh - self._session_kwh

@@ -88,7 +88,7 @@ class _Play:
         self._account = Account(settings)
         had = compare.given_kwh if compare is not None and otherwise.cars_stay else {}
         self._cars = {
-            gun: CarSide(gun, changes, self._account.guns[gun].meter, had.get(gun))
+            gun: CarSide(gun, changes, self._account.guns[gun].meter, had.get(gun), outside.end_ms)
             for gun, changes in outside.cars.items()
         }
         self._resets: Value = 0

@@ -207,9 +207,14 @@ def test_cars_that_stay_get_what_they_had_and_no_more(stretch: Stretch, same: Ou
 
 @pytest.mark.soak
 def test_without_a_difference_cars_that_stay_come_and_go_as_recorded(stretch: Stretch, same: Outcome) -> None:
-    again = play(stretch.outside, Otherwise(cars_stay=True), same)
-    assert again.account.kwh == pytest.approx(same.account.kwh, rel=NEAR_PCT / 100.0)
-    assert max(left.late_ms for left in again.left.values()) < 5_000
+    lines: list[list[str]] = [[], []]
+    play(stretch.outside, Otherwise(), watch=lambda decision, _: lines[0].append(decision.line()))
+    again = play(
+        stretch.outside, Otherwise(cars_stay=True), same, watch=lambda decision, _: lines[1].append(decision.line())
+    )
+    assert lines[1] == lines[0], "the same decisions to the last one, cars that wait at the end of the record included"
+    assert again.account.kwh == same.account.kwh
+    assert max(left.late_ms for left in again.left.values()) == 0
 
 
 def car(gun: int, *words: tuple[int, float, str]) -> list[Change]:
@@ -234,7 +239,7 @@ HAD_KWH = [0.0, 0.0, 1.0, 1.5, 1.5, 1.5, 2.0]
 
 def test_a_car_that_gets_half_stays_twice_as_long_and_the_next_one_waits() -> None:
     meter = Meter(1000.0)
-    side = CarSide(1, CHARGE, meter, HAD_KWH)
+    side = CarSide(1, CHARGE, meter, HAD_KWH, 400_000)
     meter.aim(18.0)
     heard = told(side, meter, 360_000)
     at = [now_ms for now_ms, _ in heard]
@@ -248,7 +253,7 @@ def test_a_car_that_gets_half_stays_twice_as_long_and_the_next_one_waits() -> No
 
 def test_a_car_that_gets_twice_as_much_asks_for_nothing_once_it_has_what_it_had() -> None:
     meter = Meter(1000.0)
-    side = CarSide(1, CHARGE, meter, HAD_KWH)
+    side = CarSide(1, CHARGE, meter, HAD_KWH, 400_000)
     heard = []
     for now_ms in range(0, 260_000, 100):
         meter.advance(now_ms)
@@ -263,6 +268,19 @@ def test_a_car_that_gets_twice_as_much_asks_for_nothing_once_it_has_what_it_had(
     assert full == [pytest.approx(76_000, abs=500)]
     assert heard[-1][0] == pytest.approx(210_000, abs=200), "it stands there as long as it did"
     assert all(not values.get("g1d") for now_ms, values in heard if now_ms > full[0])
+
+
+def test_a_car_that_was_left_wanting_asks_on_when_it_has_what_it_had() -> None:
+    """It asked for 100 s more and got nothing: it was never full."""
+    meter = Meter(1000.0)
+    words = ((0, 0.0, "NO_CAR"), (1000, 36.0, "CHARGING"), (110_000, 35.9, "CHARGING"), (201_000, 0.0, "NO_CAR"))
+    side = CarSide(1, car(1, *words), meter, [0.0, 0.0, 1.0, 1.0, 1.0], 400_000)
+    meter.aim(36.0)
+    heard = told(side, meter, 101_500)
+    meter.aim(0.0)
+    heard += told(side, meter, 300_000)
+    assert meter.kwh == pytest.approx(1.0, abs=0.02)
+    assert [(now_ms, values["g1d"]) for now_ms, values in heard] == [(at_ms, kw) for at_ms, kw, _ in words]
 
 
 @given(
