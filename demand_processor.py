@@ -172,6 +172,7 @@ class DemandProcessor:
         self._look_due_s = self._ages_due_s = self._tell_due_s = float("-inf")
         self._idle_since_s: float | None = None
         self._door: SafeDoor | None = None
+        self._armed_no_more = False
         self._conducting: set[int] = set()
         self._idle_reports: dict[int, tuple[tuple[GunResult, GunValues], GunReport]] = {}
         self._allocation_told = {gun: Told() for gun in guns}
@@ -572,9 +573,12 @@ class DemandProcessor:
             self._contactors.request_open(crosspoint, now_s)
         if orders.done:
             self._contactors.shut_down(now_s)
+            self._armed_no_more = True
             log.info("All off: contactors open, outputs disabled")
-            self.door_shut.set()
+        self._feed.contacts(self._contactors.states)  # what opens here wears as well
         self._tell(now_s, modules)
+        if orders.done:
+            self.door_shut.set()  # last: whoever waits for it writes down what was told
         return FOLLOW_UP_S
 
     # --- deciding --------------------------------------------------------------------------------------------------
@@ -823,5 +827,5 @@ class DemandProcessor:
             self._idle_since_s = now_s
         heard = sum(status.state not in SILENT and status.heard_at_s is not None for status in modules)
         idle_s = 0.0 if self._idle_since_s is None else now_s - self._idle_since_s
-        armed = self._start.armed and not self.door_shut.is_set()
+        armed = self._start.armed and not self._armed_no_more
         return Health(report.state, armed, heard, closed, idle_s, now_s)

@@ -164,8 +164,9 @@ def _in_use(status: ModuleStatus, view: StationView) -> bool:
 
 
 def _worn(view: StationView, key: str, index: int) -> object:
+    """As fine as a person reads it: every change is a message."""
     values = view.worn.get(key)
-    return values[index] if isinstance(values, Sequence) else None
+    return round(values[index], 1) if isinstance(values, Sequence) else None
 
 
 def _rounded(value: float | None) -> float | None:

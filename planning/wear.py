@@ -81,8 +81,9 @@ class WearBook:
     def kept(self) -> dict[str, object]:
         """For a file: modules in their order; contactors that never operated are left out."""
         return {
-            "module_hours": [round(wear.hours, 1) for wear in self._modules],
-            "module_kwh": [round(wear.kwh, 1) for wear in self._modules],
+            # so fine that nothing is lost over many short runs
+            "module_hours": [round(wear.hours, 4) for wear in self._modules],
+            "module_kwh": [round(wear.kwh, 3) for wear in self._modules],
             "module_starts": [wear.starts for wear in self._modules],
             "contactors": {
                 f"g{gun}m{module}": {"unloaded": wear.unloaded, "loaded": wear.loaded}

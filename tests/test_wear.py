@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 
 from planning.model import ContactState, ModuleState, ModuleStatus
 from planning.wear import LOADED_WEIGHS, WearBook
+from simulator.arrivals import timetable
+from simulator.virtual import VirtualStation, settings_at
 
+MODULES = 9
 OFF = ModuleStatus(1, ModuleState.OFF, on=False, voltage_v=0.0, current_a=0.0)
 ON = ModuleStatus(1, ModuleState.ON, on=True, voltage_v=400.0, current_a=50.0)
 
@@ -75,3 +79,18 @@ def test_whatever_the_file_holds_the_station_starts(hours: object, contactors: o
     wear = book()
     wear.restore({"module_hours": hours, "contactors": contactors})
     assert wear.hours(1) >= 0.0 and wear.weight(3, 1) >= 0
+
+
+def test_what_opens_at_the_safe_door_is_counted_before_the_door_says_that_it_is_shut(tmp_path: Path) -> None:
+    """Each update and each restart opens all that is closed."""
+    station = VirtualStation(settings_at(tmp_path), arrivals=timetable(1, 6, mean_gap_s=1.0), plain=())
+    demand, plant = station.core.demand, station.plant
+    station.run_until(lambda: len(plant.closed_contacts()) == MODULES, 120.0)
+    opened = plant.referee.openings
+    demand.open_safe_door("stopped", failed=False)
+    station.run_until(demand.door_shut.is_set, 3.0)
+    assert plant.referee.openings == opened + MODULES
+    contactors = demand.kept()["contactors"]
+    assert isinstance(contactors, dict)
+    assert sum(wear["unloaded"] + wear["loaded"] for wear in contactors.values()) == plant.referee.openings
+    assert not demand.health().armed
