@@ -431,6 +431,9 @@ class _Round:
     ) -> int | None:
         somebody_has_none = any(not held[claim.gun] for claim in claims)
         due = [since_ms + NOISE_MS for _, since_ms in falling]
+        turns_over = any(self._turn_over(holding) for mine in held.values() for holding in mine)
+        if self.scarce and turns_over and any(not held[g.gun] and not self._has_waited(g) for g in self.asking):
+            due.append(self.now_ms + 1)  # who has waited at all may take a turn that is over
         for mine in held.values():
             for holding in mine:
                 if holding.excess_since_ms is not None:

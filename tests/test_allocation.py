@@ -255,6 +255,17 @@ def test_scarce_modules_rotate_among_waiting_guns() -> None:
     assert turns == [3] * 30 + [1] * 30 + [2] * 30 + [3] * 30 + [1] * 30 + [2] * 30 + [3] * 30
 
 
+def test_who_comes_when_a_turn_is_long_over_gets_it_at_once() -> None:
+    """And not with the next change of something else: nobody may come to say anything for an hour."""
+    station = Station(modules=NINE[:2])
+    station.step([ask(1, 40), ask(2, 40)])
+    comes = station.step([ask(1, 40), ask(2, 40), ask(3, 40)], after_s=390)
+    assert comes.of(3).modules == ()
+    assert comes.next_due_ms == station.now_ms + 1
+    waited = ask(3, 40, waiting_since_ms=station.now_ms)
+    assert station.step([ask(1, 40), ask(2, 40), waited], after_s=0.001).of(3).modules == (1,)
+
+
 def test_no_rotation_when_modules_suffice_for_one_each() -> None:
     station = Station(modules=NINE[:3])
     guns = [ask(1, 120), ask(2, 100, waiting_since_ms=0), ask(3, 100, waiting_since_ms=0)]
