@@ -98,6 +98,9 @@ class _Round:
         #: when modules are scarce, one that came stays for its whole turn
         self.stay_ms = max(limits.move_dwell_ms, limits.rotation_period_ms if self.scarce else 0)
         self.budget_w = UNLIMITED_W if limits.site_budget_kw is None else _watts(limits.site_budget_kw)
+        #: A gun waits so long before it may take a turn that is over: else the one that gave its module would take the
+        #: next one's at once, and all cars would be interrupted because one waits.
+        self.turn_gap_ms = max(1, limits.rotation_period_ms // max(1, len(self.offers)))
         #: gun -> the most that it may have: its target, or its equal share of the site budget
         self.targets_w = {gun.gun: _target_w(gun) for gun in self.guns}
         self._given: Mapping[int, int] | None = None
@@ -251,7 +254,7 @@ class _Round:
     # --- claims ---------------------------------------------------------------------------------------------------
 
     def _claims(self, order: Sequence[GunRequest], budget_w: int) -> list[Claim]:
-        turns = self._turns() if self.scarce else {}
+        turns = self._turns(order) if self.scarce else {}
         left_w = budget_w
         locked: dict[int, int] = {}
         for gun in order:
@@ -341,16 +344,18 @@ class _Round:
     def _stays(self, holding: Holding) -> bool:
         return holding.moved and self.now_ms < holding.since_ms + self.stay_ms
 
-    def _turns(self) -> dict[int, int]:
+    def _turns(self, order: Sequence[GunRequest]) -> dict[int, int]:
         """Module index -> gun: modules that served their turn go to the guns that wait longest without any."""
         waiting = [gun for gun in self.asking if not self.held[gun.gun] and self._has_waited(gun)]
         waiting.sort(key=lambda gun: (gun.waiting_since_ms, gun.gun))
         served = [holding for gun in self.asking for holding in self.held[gun.gun] if self._turn_over(holding)]
         counts = {gun: len(holdings) for gun, holdings in self.held.items()}
+        place = {gun.gun: place for place, gun in enumerate(order)}
         turns: dict[int, int] = {}
         for gun in waiting:
-            # From the gun that has most, so that a gun loses its last module only when nobody has two.
-            served.sort(key=lambda holding: (-counts[holding.gun], holding.since_ms, holding.module))
+            # From the gun that has most, so that a gun loses its last module only when nobody has two. Else from the
+            # last in the order: one further ahead would take a module from the last at once, two moves instead of one.
+            served.sort(key=lambda holding: (-counts[holding.gun], -place[holding.gun], holding.module))
             for holding in served:
                 if self.reach[gun.gun] >> self.index[holding.module] & 1:
                     turns[self.index[holding.module]] = gun.gun
@@ -360,7 +365,7 @@ class _Round:
         return turns
 
     def _has_waited(self, gun: GunRequest) -> bool:
-        return gun.waiting_since_ms is not None and gun.waiting_since_ms < self.now_ms
+        return gun.waiting_since_ms is not None and gun.waiting_since_ms + self.turn_gap_ms <= self.now_ms
 
     def _turn_over(self, holding: Holding) -> bool:
         period_ms = self.limits.rotation_period_ms
@@ -431,9 +436,9 @@ class _Round:
     ) -> int | None:
         somebody_has_none = any(not held[claim.gun] for claim in claims)
         due = [since_ms + NOISE_MS for _, since_ms in falling]
-        turns_over = any(self._turn_over(holding) for mine in held.values() for holding in mine)
-        if self.scarce and turns_over and any(not held[g.gun] and not self._has_waited(g) for g in self.asking):
-            due.append(self.now_ms + 1)  # who has waited at all may take a turn that is over
+        if self.scarce and any(self._turn_over(holding) for mine in held.values() for holding in mine):
+            since_ms = [gun.waiting_since_ms for gun in self.asking if not held[gun.gun]]
+            due += [(self.now_ms if at_ms is None else at_ms) + self.turn_gap_ms for at_ms in since_ms]
         for mine in held.values():
             for holding in mine:
                 if holding.excess_since_ms is not None:

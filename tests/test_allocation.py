@@ -255,15 +255,41 @@ def test_scarce_modules_rotate_among_waiting_guns() -> None:
     assert turns == [3] * 30 + [1] * 30 + [2] * 30 + [3] * 30 + [1] * 30 + [2] * 30 + [3] * 30
 
 
-def test_who_comes_when_a_turn_is_long_over_gets_it_at_once() -> None:
-    """And not with the next change of something else: nobody may come to say anything for an hour."""
+def test_who_comes_when_a_turn_is_long_over_waits_no_longer_than_the_gap_between_two_turns() -> None:
+    """And not for the next change of something else: nobody may come to say anything for an hour."""
     station = Station(modules=NINE[:2])
     station.step([ask(1, 40), ask(2, 40)])
     comes = station.step([ask(1, 40), ask(2, 40), ask(3, 40)], after_s=390)
     assert comes.of(3).modules == ()
-    assert comes.next_due_ms == station.now_ms + 1
-    waited = ask(3, 40, waiting_since_ms=station.now_ms)
-    assert station.step([ask(1, 40), ask(2, 40), waited], after_s=0.001).of(3).modules == (1,)
+    assert comes.next_due_ms == station.now_ms + 150_000
+    waiting = [ask(1, 40), ask(2, 40), ask(3, 40, waiting_since_ms=station.now_ms)]
+    assert station.step(waiting, after_s=149.999).of(3).modules == ()
+    assert counts(station.step(waiting, after_s=0.001)) == {1: 1, 3: 1}
+
+
+def test_a_turn_interrupts_one_car_and_not_all() -> None:
+    """Five modules, six cars: each is interrupted for a minute in turn, and each turn is one move."""
+    station = Station(modules=NINE[:5])
+    waits_since: dict[int, int | None] = dict.fromkeys(range(1, 7), 0)
+    before: dict[int, int] = {}
+    left_out: list[tuple[int, int]] = []
+    at_ms = 1000
+    while at_ms <= 1_000_000:
+        guns = [ask(gun, 40, waiting_since_ms=since) for gun, since in waits_since.items()]
+        result = station.step(guns, after_s=(at_ms - station.now_ms) / 1000)
+        holders = {holding.module: holding.gun for holding in result.assignment.holdings}
+        assert sum(before.get(module) != gun for module, gun in holders.items()) <= (1 if before else 5)
+        for gun, since in waits_since.items():
+            waits_since[gun] = None if result.of(gun).modules else at_ms if since is None else since
+        if holders != before:
+            (waiting,) = [gun for gun in waits_since if gun not in holders.values()]
+            left_out.append((at_ms // 1000, waiting))
+        before = holders
+        assert result.next_due_ms is not None
+        at_ms = result.next_due_ms
+    seconds, guns_out = zip(*left_out, strict=True)
+    assert guns_out[:8] == (6, 5, 4, 3, 2, 1, 6, 5)
+    assert all(later - earlier == 60 for earlier, later in pairwise(seconds[1:]))
 
 
 def test_no_rotation_when_modules_suffice_for_one_each() -> None:
