@@ -113,9 +113,9 @@ class _Round:
         order = rule.order(self.asking, standing, self.limits)
         claims, portions, held = self._serve(order, rule)
         for _ in self.asking:
-            # Who just lost all is passed freely, who got all passes freely: settled now, not in the next round.
+            # Who just lost all is passed freely: settled now, not in the next round.
             after = self._standing(held, [gun.gun for gun in order])
-            if (after.holding, after.waiting) == (standing.holding, standing.waiting):
+            if after.holding == standing.holding:
                 break  # the order would be the same
             standing, settled = after, rule.order(self.asking, after, self.limits)
             if settled == order:
@@ -236,17 +236,7 @@ class _Round:
         return held
 
     def _standing(self, held: dict[int, list[Holding]], order: Sequence[int]) -> Standing:
-        holding = frozenset(gun.gun for gun in self.asking if held[gun.gun])
-        return Standing(order, holding, frozenset(gun.gun for gun in self.asking if self._waits(gun, held)))
-
-    def _waits(self, gun: GunRequest, held: dict[int, list[Holding]]) -> bool:
-        """True when it has less than it asks for. Under a site limit everybody contends for the budget."""
-        if self.limits.site_budget_kw is not None:
-            return True
-        return self._power_w(held[gun.gun]) < self.wanted_w[gun.gun]
-
-    def _power_w(self, holdings: Iterable[Holding]) -> int:
-        return sum([self.power_w[self.index[holding.module]] for holding in holdings])
+        return Standing(order, frozenset([gun.gun for gun in self.asking if held[gun.gun]]))
 
     def _max_modules(self, gun: GunRequest) -> int:
         return 1 if gun.precharge_only else self.limits.max_modules_per_gun

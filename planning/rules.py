@@ -27,7 +27,6 @@ class Standing:
 
     order: Sequence[int]  # as last served, best first
     holding: frozenset[int]  # guns with at least one module
-    waiting: frozenset[int]  # guns that hold less than they ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,15 @@ class Rule:
 
 
 def order_by_demand(guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits) -> tuple[GunRequest, ...]:
-    """Highest demand first, equal demands by lower gun number; the last order holds against small differences."""
+    """Highest demand first, equal demands by lower gun number; the last order holds against small differences.
+
+    Whether a gun waits or has all it needs: one that passed freely while it has would a moment later take from the
+    other what it needs more.
+    """
     factor = 1.0 + limits.priority_hysteresis_pct / 100.0
 
     def overtakes(gun: GunRequest, ahead: GunRequest) -> bool:
-        if gun.gun in standing.waiting and ahead.gun in standing.holding:
+        if ahead.gun in standing.holding:
             return gun.demand_kw > ahead.demand_kw * factor
         return (-gun.demand_kw, gun.gun) < (-ahead.demand_kw, ahead.gun)
 
@@ -68,12 +71,12 @@ def order_by_demand(guns: Sequence[GunRequest], standing: Standing, limits: Allo
 def order_by_soc(guns: Sequence[GunRequest], standing: Standing, limits: AllocationLimits) -> tuple[GunRequest, ...]:
     """Lowest state of charge first, equal ones by lower gun number; one that tells none comes after those that do.
 
-    A gun that waits overtakes one that holds modules only when its car is priority_hysteresis points below: the car
-    that is served rises, and two of them would else take turns with every point.
+    A gun overtakes one that holds modules only when its car is priority_hysteresis points below: the car that is
+    served rises, and two of them would else take turns with every point.
     """
 
     def overtakes(gun: GunRequest, ahead: GunRequest) -> bool:
-        if gun.gun in standing.waiting and ahead.gun in standing.holding and gun.precharge_only is ahead.precharge_only:
+        if ahead.gun in standing.holding and gun.precharge_only is ahead.precharge_only:
             return _soc_pct(gun) + limits.priority_hysteresis_pct < _soc_pct(ahead)
         return (*_by_soc(gun), gun.gun) < (*_by_soc(ahead), ahead.gun)
 

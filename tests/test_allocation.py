@@ -60,11 +60,14 @@ def test_waiting_gun_overtakes_only_by_the_hysteresis() -> None:
     assert station.counts(six(g1=243, g2=240), after_s=60) == {1: 3, 2: 6}, "the way back needs 10 % too"
 
 
-def test_a_gun_that_waits_for_nothing_is_ranked_by_demand_alone() -> None:
+@pytest.mark.parametrize(("second_kw", "expected"), [(72, {1: 2, 2: 1, 3: 6}), (79, {1: 1, 2: 2, 3: 6})])
+def test_two_guns_that_have_all_they_need_keep_their_order_within_the_hysteresis(
+    second_kw: float, expected: dict[int, int]
+) -> None:
     station = Station()
-    station.step(six(g1=75))
-    station.step(six(g1=75, g2=80))
-    assert station.counts(six(g1=75, g2=80, g3=300)) == {1: 1, 2: 2, 3: 6}
+    station.step(six(g1=70))
+    station.step(six(g1=70, g2=second_kw))
+    assert station.counts(six(g1=70, g2=second_kw, g3=300)) == expected
 
 
 def test_need_falls_only_by_the_step_margin() -> None:
@@ -225,6 +228,22 @@ def test_order_flips_of_nearly_equal_demands_move_nothing() -> None:
     for _ in range(300):
         demands = {f"g{gun}": noise.uniform(197, 200) for gun in (1, 2, 3)}
         station.step(six(**demands), after_s=10)
+    assert station.moves == after_start
+
+
+@pytest.mark.parametrize("rule", [Priority.HIGHEST_DEMAND, Priority.FAIR_SHARE])
+@pytest.mark.parametrize(("demand_kw", "modules"), [(80, 5), (160, 9), (120, 7)])
+def test_a_spare_module_does_not_wander_between_two_cars_around_a_step(
+    rule: Priority, demand_kw: float, modules: int
+) -> None:
+    """Each needs the odd module at times; who passed the other while it needed none would take it back and forth."""
+    station, noise = Station(modules=NINE[:modules], rule=rule), random.Random(3)
+    station.step([ask(1, demand_kw), ask(2, demand_kw)])
+    for _ in range(60):
+        station.step([ask(gun, demand_kw * noise.uniform(0.97, 1.03)) for gun in (1, 2)])
+    after_start = station.moves
+    for _ in range(3600):
+        station.step([ask(gun, demand_kw * noise.uniform(0.97, 1.03)) for gun in (1, 2)])
     assert station.moves == after_start
 
 
