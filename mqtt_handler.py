@@ -206,6 +206,7 @@ class _Link:
         self._wake = wake
         self._clock = clock
         self._retired = False
+        self._listening = True  # to each packet
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._opened_at_s = self._heard_at_s = clock.now_s()
@@ -266,9 +267,8 @@ class _Link:
 
         paho writes a line for each packet that somebody wants to hear of: a sixth of its time in a flood.
         """
-        quiet = now_s - self._heard_at_s > LISTEN_AFTER_S
-        if not self.subscribed or quiet != (self._client.on_log is not None):
-            self._client.on_log = self._heard if quiet or not self.subscribed else None
+        if not self._listening and now_s - self._heard_at_s > LISTEN_AFTER_S:
+            self._listening, self._client.on_log = True, self._heard
 
     def fault(self, now_s: float) -> str | None:
         """Why this connection is of no use any more; None while it is."""
@@ -385,6 +385,8 @@ class _Link:
         if self._retired:
             return
         self._heard_at_s = self._clock.now_s()
+        if self._listening:
+            self._listening, self._client.on_log = False, None
         try:
             self._on_message(_raw_topic(message), bytes(message.payload), bool(message.retain))
         except Exception:
