@@ -94,10 +94,6 @@ class _Round:
         self.held = self._usable_holdings()
         self.scarce = len(self.offers) < len(self.asking)
         self.module_w = _watts(limits.module_capacity_kw)
-        #: What a granted module counts for: none gives more than the strongest, on a hot day less than nameplate.
-        self.grant_w = max(self.power_w, default=self.module_w)
-        alike = self.grant_w == self.module_w
-        self.grant_limits = limits if alike else replace(limits, module_capacity_kw=self.grant_w / 1000)
         self.step_margin_w = _watts(limits.step_margin_kw)
         #: when modules are scarce, one that came stays for its whole turn
         self.stay_ms = max(limits.move_dwell_ms, limits.rotation_period_ms if self.scarce else 0)
@@ -141,7 +137,7 @@ class _Round:
         self, order: Sequence[GunRequest], rule: Rule
     ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
         first = () if self.scarce else precharging(order)
-        grants = (*kept(order), *first, *rule.sharing(order, self.grant_limits))
+        grants = (*kept(order), *first, *rule.sharing(order, self.limits))
         if rule.equal_budget and self.budget_w < UNLIMITED_W:
             claims, portions = self._share_equally(order, grants)
         else:
@@ -152,7 +148,7 @@ class _Round:
         self, order: Sequence[GunRequest], grants: Sequence[Grant], budget_w: int
     ) -> tuple[list[Claim], list[Portion]]:
         claims = self._claims(order, budget_w)
-        return claims, distribute(claims, self._pool(), budget_w, grants, self.grant_w) if claims else []
+        return claims, distribute(claims, self._pool(), budget_w, grants, self.module_w) if claims else []
 
     def _share_equally(
         self, order: Sequence[GunRequest], grants: Sequence[Grant]

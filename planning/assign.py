@@ -20,11 +20,11 @@ EXACT_MODULES = 10
 
 
 def distribute(
-    claims: Sequence[Claim], pool: Pool, budget_w: int, grants: Sequence[Grant], grant_w: int
+    claims: Sequence[Claim], pool: Pool, budget_w: int, grants: Sequence[Grant], module_w: int
 ) -> list[Portion]:
-    """Choose modules for `claims` (best first). `grant_w`: what a granted module counts for."""
+    """Choose modules for `claims` (best first). `module_w`: nameplate power, in which grants are counted."""
     if grants:
-        _promise(claims, grants, grant_w, budget_w)
+        _promise(claims, grants, module_w, budget_w)
     if _all_alike(claims, pool):
         return _by_counting(claims, pool, budget_w)
     steady = _as_held(claims, pool, budget_w)
@@ -38,7 +38,7 @@ def distribute(
 # --- promises -----------------------------------------------------------------------------------------------------
 
 
-def _promise(claims: Sequence[Claim], grants: Sequence[Grant], grant_w: int, budget_w: int) -> None:
+def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, budget_w: int) -> None:
     """Set floor and reserve of the claims as far as modules, contactors and the site budget reach."""
     by_gun = {claim.gun: claim for claim in claims}
     reachable = 0
@@ -52,8 +52,8 @@ def _promise(claims: Sequence[Claim], grants: Sequence[Grant], grant_w: int, bud
         if grant.modules <= before or (not left and grant.modules > claim.locked.bit_count()):
             continue
         open_before = claim.floor_open
-        claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.want_w(claim.target_w) // grant_w)))
-        most_w = claim.floor * grant_w if grant.most_kw is None else round(grant.most_kw * 1000)
+        claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.want_w(claim.target_w) // module_w)))
+        most_w = claim.floor * module_w if grant.most_kw is None else round(grant.most_kw * 1000)
         reserve_w = min(claim.target_w, most_w) - claim.reserve_w
         more = claim.floor_open - open_before
         possible = claim.floor > before and reserve_w <= budget_w and more <= left

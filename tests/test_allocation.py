@@ -484,20 +484,6 @@ def test_fair_share_gives_each_in_turn_and_the_odd_module_to_the_highest_demand(
     assert station.counts([ask(1, 240), ask(2, 200), ask(3, 240), ask(4, 30)]) == {1: 3, 2: 2, 3: 3, 4: 1}
 
 
-def test_fair_share_counts_what_derated_modules_give() -> None:
-    """On a hot day nine modules give 20 kW each: a car that asks for 40 needs two of them."""
-    station = Station([offer(module, 20) for module in range(1, 10)], rule=Priority.FAIR_SHARE)
-    result = station.step([ask(1, 40), ask(2, 40), ask(3, 240)])
-    assert [gun.allocated_kw for gun in result.guns] == [40, 40, 100]
-
-
-def test_no_budget_is_kept_for_what_a_derated_module_cannot_give() -> None:
-    station = Station([offer(module, 20) for module in range(1, 6)], site_budget_kw=100.0, min_modules_per_gun=1)
-    result = station.step([ask(1, 200), ask(2, 200), ask(3, 200)])
-    assert all(gun.modules for gun in result.guns)
-    assert sum(gun.allocated_kw for gun in result.guns) == 100
-
-
 def test_fair_share_hands_out_the_site_budget_equally_and_returns_the_unused() -> None:
     station = Station(rule=Priority.FAIR_SHARE, site_budget_kw=130.0)
     result = station.step([ask(1, 240), ask(2, 200), ask(3, 20)])
