@@ -18,6 +18,7 @@ from functools import partial
 from itertools import islice, pairwise
 from types import FrameType
 
+from bench.day import NOTHING_HELD_BACK
 from bench.table import Table
 from main import YOUNG_OBJECTS
 from planning.allocation import allocate
@@ -111,9 +112,7 @@ def times() -> Table:
 
 def _states(kind: str, rule: Priority) -> Iterator[State]:
     """States of the days above, with all margins at 0 (the program knows none); or the random ones of the tests."""
-    dice, limits = random.Random(1), AllocationLimits(
-        priority_hysteresis_pct=0.0, release_delay_ms=0, step_margin_kw=0.0, move_dwell_ms=0, rotation_period_ms=0
-    )  # fmt: skip
+    dice, limits = random.Random(1), NOTHING_HELD_BACK
     for seed in range(COMPARED):
         if kind not in MODULE_KINDS:
             yield random_state(random.Random(seed), rule)
@@ -139,7 +138,7 @@ def _beside_highs(kind: str, rule: Priority) -> Sequence[object]:
 
 
 def _median_ms(decide: Callable[[State], None], states: Sequence[State]) -> float:
-    return 1000.0 * statistics.median(_best_s(lambda state=state: decide(state)) for state in states)
+    return 1000.0 * statistics.median(_best_s(partial(decide, state)) for state in states)
 
 
 def _best_s(work: Callable[[], object]) -> float:

@@ -190,12 +190,7 @@ def subsets(mask: int) -> Iterator[int]:
 
 def indices(mask: int) -> list[int]:
     """The places of the bits in a mask of modules, ascending."""
-    found = []
-    while mask and not mask >> PIECE:
-        bit = mask & -mask
-        found.append(bit.bit_length() - 1)
-        mask ^= bit
-    return found or [bit.bit_length() - 1 for bit in bits(mask)]
+    return [bit.bit_length() - 1 for bit in bits(mask)]
 
 
 def power_of(mask: int, pool: Pool) -> int:

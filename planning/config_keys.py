@@ -199,7 +199,7 @@ KEYS: tuple[Key, ...] = (
     plain("Allocation", "gun_priority", Kind.GUNS, "", "all guns, most important first, for priority = gun_priority",
         default_note="1, 2, ... gun_count"),
     Key("Allocation", "priority_hysteresis", Kind.NUMBER, "10", 0, 100, "%",
-        "a waiting gun overtakes one that holds modules when it asks for this much more"),
+        "a gun overtakes one that holds modules when it asks for this much more"),
     Key("Allocation", "release_delay", Kind.NUMBER, "5", 0, 600, "s",
         "a module too many is kept this long when nobody waits"),
     Key("Allocation", "step_margin", Kind.NUMBER, "4", 0, 100, "kW",
