@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from planning import reasons
-from planning.assign import distribute
+from planning.assign import EXACT_MODULES, distribute
 from planning.claims import NOISE_MS, NOISE_SHARE, UNLIMITED_W, Claim, Pool, Portion, indices
 from planning.explain import why_nothing, why_short, why_so_much
 from planning.reasons import Reason
@@ -90,7 +90,7 @@ class _Round:
         self.offers = sorted(usable, key=lambda offer: (offer.hours, offer.module))  # the index is the rank by hours
         self.index = {offer.module: index for index, offer in enumerate(self.offers)}
         self.power_w = [1000 * offer.available_kw for offer in self.offers]
-        self.reach = self._reach()
+        self.allowed, self.reach = self._crosspoints()
         self.held = self._usable_holdings()
         self.scarce = len(self.offers) < len(self.asking)
         self.module_w = _watts(limits.module_capacity_kw)
@@ -104,7 +104,7 @@ class _Round:
         #: gun -> the most that it may have: its target, or its equal share of the site budget
         self.targets_w = {gun.gun: _target_w(gun) for gun in self.guns}
         self._given: Mapping[int, int] | None = None
-        self._in_the_way: dict[int, tuple[list[int], list[int]]] = {}
+        self._in_the_way: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
         self.wanted_w = dict(self.targets_w)  # whatever the site's budget
         self.falling_since_ms = dict(current.falling)
 
@@ -123,7 +123,7 @@ class _Round:
             order = settled
             claims, portions, held = self._serve(order, rule)
         holdings = sorted([holding for mine in held.values() for holding in mine], key=_by_module)
-        assignment = Assignment(tuple(holdings), tuple([gun.gun for gun in order]), self._falling(held))
+        assignment = Assignment(tuple(holdings), tuple([gun.gun for gun in order]), self._falling(portions, held))
         return _Choice(assignment, claims, portions, held)
 
     def explained(self, choice: _Choice) -> Allocation:
@@ -137,7 +137,8 @@ class _Round:
         self, order: Sequence[GunRequest], rule: Rule
     ) -> tuple[list[Claim], list[Portion], dict[int, list[Holding]]]:
         first = () if self.scarce else precharging(order)
-        grants = (*kept(order), *first, *rule.sharing(order, self.limits))
+        strongest_kw = max(self.power_w, default=0) / 1000
+        grants = (*kept(order), *first, *(rule.sharing(order, self.limits, strongest_kw) if strongest_kw else ()))
         if rule.equal_budget and self.budget_w < UNLIMITED_W:
             claims, portions = self._share_equally(order, grants)
         else:
@@ -186,12 +187,11 @@ class _Round:
         """True when `assignment`, asked again, would answer itself.
 
         What a gun just got decides by which margin it keeps it, and with unlike modules that may open a better way for
-        another; equal shares of a budget depend on who can use them. Both are settled now, not in the next round. But
-        what a gun keeps over a new rule is what it had before.
+        another; equal shares of a budget depend on who can use them. Both are settled now, not in the next round.
         """
-        if assignment == self.current or self._all_alike() or any(gun.keeps_kw > 0 for gun in self.guns):
+        if assignment == self.current or self._all_alike():
             return True
-        if rule.equal_budget and self.limits.site_budget_kw is not None:
+        if len(self.offers) > EXACT_MODULES or (rule.equal_budget and self.limits.site_budget_kw is not None):
             return False
         gets: dict[int, list[Holding]] = {gun.gun: [] for gun in self.guns}
         for holding in assignment.holdings:
@@ -211,20 +211,23 @@ class _Round:
 
     # --- where the guns stand -------------------------------------------------------------------------------------
 
-    def _reach(self) -> dict[int, int]:
-        """The modules that each gun may have, as a mask."""
-        reach = {gun.gun: 0 for gun in self.guns}
+    def _crosspoints(self) -> tuple[dict[int, int], dict[int, int]]:
+        """The modules to which each gun has a contactor in service, and those of them that it may have, as masks."""
+        allowed = {gun.gun: 0 for gun in self.guns}
         alike: dict[frozenset[int], int] = {}  # most modules may go to the same guns
+        pinned: dict[int, int] = {}
         for index, offer in enumerate(self.offers):
-            if offer.pinned_gun is None:
-                alike[offer.guns_allowed] = alike.get(offer.guns_allowed, 0) | 1 << index
-            elif offer.pinned_gun in offer.guns_allowed and offer.pinned_gun in reach:
-                reach[offer.pinned_gun] |= 1 << index
-        for allowed, mask in alike.items():
-            for gun in allowed:
-                if gun in reach:
-                    reach[gun] |= mask
-        return reach
+            alike[offer.guns_allowed] = alike.get(offer.guns_allowed, 0) | 1 << index
+            if offer.pinned_gun is not None:
+                pinned[offer.pinned_gun] = pinned.get(offer.pinned_gun, 0) | 1 << index
+        for guns, mask in alike.items():
+            for gun in guns:
+                if gun in allowed:
+                    allowed[gun] |= mask
+        if not pinned:
+            return allowed, allowed
+        pinned_anywhere = sum(pinned.values())
+        return allowed, {gun: mask & (~pinned_anywhere | pinned.get(gun, 0)) for gun, mask in allowed.items()}
 
     def _usable_holdings(self) -> dict[int, list[Holding]]:
         """What each gun holds and may go on holding; a fault of gun, module or contactor frees the rest."""
@@ -263,6 +266,7 @@ class _Round:
             gun=gun.gun,
             target_w=self.targets_w[gun.gun],
             margin_w=self._margin_w(gun, kept_but_one_w),
+            limited=self._is_limited(gun),
             max_modules=self._max_modules(gun),
             reach=self.reach[gun.gun] & free,
             locked=locked,
@@ -279,27 +283,32 @@ class _Round:
 
     def _margin_w(self, gun: GunRequest, kept_but_one_w: int) -> int:
         """A demand that wanders by 5 % around 200 kW wanders further than the margin that is right at 40 kW."""
-        margin_w = self._step_margin_w(gun)
+        margin_w = 0 if gun.precharge_only else self.step_margin_w
         since_ms = self.falling_since_ms.get(gun.gun)
         if not margin_w or (since_ms is not None and self.now_ms >= since_ms + NOISE_MS):
             return margin_w
         return max(margin_w, int(kept_but_one_w * NOISE_SHARE))
 
-    def _step_margin_w(self, gun: GunRequest) -> int:
-        """A limit is no noise: what it makes superfluous goes without a margin."""
-        if gun.precharge_only or gun.limit_reason in (TargetBound.GUN_LIMIT, TargetBound.COMMAND_LIMIT):
-            return 0
-        return self.step_margin_w
+    def _is_limited(self, gun: GunRequest) -> bool:
+        fixed = gun.limit_reason in (TargetBound.GUN_LIMIT, TargetBound.COMMAND_LIMIT)
+        return fixed and self.targets_w[gun.gun] == self.wanted_w[gun.gun]
 
-    def _falling(self, held: Mapping[int, Sequence[Holding]]) -> tuple[tuple[int, int], ...]:
-        """Guns that keep a module for the noise of their demand alone, and since when without a break."""
+    def _falling(
+        self, portions: Sequence[Portion], held: Mapping[int, Sequence[Holding]]
+    ) -> tuple[tuple[int, int], ...]:
+        """Guns that keep a module for the noise of their demand or share alone, and since when without a break."""
+        if not self.step_margin_w:
+            return ()
+        share_w = {portion.gun: portion.share_w for portion in portions}
         falling = []
         for gun in self.asking:
-            margin_w = self._step_margin_w(gun)
-            if not margin_w or not held[gun.gun]:
+            if gun.precharge_only or not held[gun.gun]:
                 continue
             _, kept_but_one_w = self._kept_w(held[gun.gun])
-            if 0 < self.targets_w[gun.gun] + margin_w <= kept_but_one_w:
+            may_w = min(self.targets_w[gun.gun], share_w[gun.gun])
+            if self._is_limited(gun) and may_w == self.targets_w[gun.gun]:
+                continue
+            if may_w + self.step_margin_w <= kept_but_one_w:
                 falling.append((gun.gun, self.falling_since_ms.get(gun.gun, self.now_ms)))
         return tuple(falling)
 
@@ -324,12 +333,17 @@ class _Round:
         return mask
 
     def _kept_bit(self, gun: GunRequest, turns: dict[int, int]) -> int:
-        """Under a new rule a gun keeps one that it has, the strongest: it does not even wait for a better one."""
+        """Under a new rule a gun keeps one that serves it, the strongest: it does not even wait for a better one."""
         if gun.keeps_kw <= 0:
             return 0
-        own = [self.index[holding.module] for holding in self.held[gun.gun]]
-        own = [index for index in own if index not in turns]
-        return 1 << max(own, key=lambda index: (self.power_w[index], -index)) if own else 0
+
+        def worth(holding: Holding) -> tuple[bool, int, int]:
+            index = self.index[holding.module]
+            serves = holding.since_ms < self.now_ms and not self.offers[index].busy_until_ready
+            return serves, self.power_w[index], -index
+
+        own = [holding for holding in self.held[gun.gun] if self.index[holding.module] not in turns]
+        return 1 << self.index[max(own, key=worth).module] if own else 0
 
     def _stays(self, holding: Holding) -> bool:
         return holding.moved and self.now_ms < holding.since_ms + self.stay_ms
@@ -454,7 +468,8 @@ class _Round:
             return GunResult(gun.gun, modules, 0.0, 0.0 if limited_site else None, 0, 0, why_nothing(gun))
         may_w = min(self.wanted_w[gun.gun], portion.share_w)
         gets_w = min(may_w, sum([self.power_w[index] for index in indices(portion.modules)]))
-        missing = -(-(may_w - gets_w) // self.module_w)
+        precharges = gun.precharge_only and bool(portion.modules)  # with whatever its one module gives
+        missing = 0 if precharges else -(-(may_w - gets_w) // self.module_w)
         return GunResult(
             gun=gun.gun,
             modules=modules,
@@ -475,19 +490,21 @@ class _Round:
         most = self._max_modules(gun)
         if len(held[gun.gun]) >= most:
             return reasons.module_limit(gets_w / 1000, most)
-        reach = self.reach[gun.gun]
-        holders, unreachable = self._in_the_way_of(reach, held)
+        reach, allowed = self.reach[gun.gun], self.allowed[gun.gun]
+        holders, unreachable = self._in_the_way_of(reach, allowed, held)
         others = len(holders) - bool(self._masks(held).get(gun.gun, 0) & reach)
         named = tuple([holder for holder in holders[: NAMED + 1] if holder != gun.gun][:NAMED])
-        return why_short(missing, named, others, unreachable, len(self.offers))
+        pinned_elsewhere = (allowed & ~reach).bit_count()
+        return why_short(missing, named, others, unreachable, len(self.offers) - pinned_elsewhere)
 
-    def _in_the_way_of(self, reach: int, held: dict[int, list[Holding]]) -> tuple[list[int], list[int]]:
-        """Guns that hold a module within `reach`, and the modules beyond it."""
-        if reach not in self._in_the_way:
+    def _in_the_way_of(self, reach: int, allowed: int, held: dict[int, list[Holding]]) -> tuple[list[int], list[int]]:
+        """Guns that hold a module within `reach`, and the modules to which no contactor is in service."""
+        known = self._in_the_way.get((reach, allowed))
+        if known is None:
             holders = sorted(gun for gun, mine in self._masks(held).items() if mine & reach)
-            beyond = sorted(offer.module for index, offer in enumerate(self.offers) if not reach >> index & 1)
-            self._in_the_way[reach] = holders, beyond
-        return self._in_the_way[reach]
+            beyond = sorted(offer.module for index, offer in enumerate(self.offers) if not allowed >> index & 1)
+            known = self._in_the_way[reach, allowed] = holders, beyond
+        return known
 
 
 def _by_module(holding: Holding) -> int:

@@ -24,7 +24,7 @@ def distribute(
 ) -> list[Portion]:
     """Choose modules for `claims` (best first). `module_w`: nameplate power, in which grants are counted."""
     if grants:
-        _promise(claims, grants, module_w, budget_w)
+        _promise(claims, grants, module_w, max(pool.power_w, default=0), budget_w)
     if _all_alike(claims, pool):
         return _by_counting(claims, pool, budget_w)
     steady = _as_held(claims, pool, budget_w)
@@ -38,8 +38,13 @@ def distribute(
 # --- promises -----------------------------------------------------------------------------------------------------
 
 
-def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, budget_w: int) -> None:
-    """Set floor and reserve of the claims as far as modules, contactors and the site budget reach."""
+def _promise(
+    claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, strongest_w: int, budget_w: int
+) -> None:
+    """Set floor and reserve of the claims as far as modules, contactors and the site budget reach.
+
+    No promised module gives more than the strongest: more of the budget is not kept back for it.
+    """
     by_gun = {claim.gun: claim for claim in claims}
     reachable = 0
     for claim in claims:
@@ -52,8 +57,9 @@ def _promise(claims: Sequence[Claim], grants: Sequence[Grant], module_w: int, bu
         if grant.modules <= before or (not left and grant.modules > claim.locked.bit_count()):
             continue
         open_before = claim.floor_open
-        claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.want_w(claim.target_w) // module_w)))
-        most_w = claim.floor * module_w if grant.most_kw is None else round(grant.most_kw * 1000)
+        unit_w = module_w if grant.module_kw is None else round(grant.module_kw * 1000)
+        claim.floor = max(before, min(grant.modules, claim.max_modules, -(-claim.want_w(claim.target_w) // unit_w)))
+        most_w = claim.floor * strongest_w if grant.most_kw is None else round(grant.most_kw * 1000)
         reserve_w = min(claim.target_w, most_w) - claim.reserve_w
         more = claim.floor_open - open_before
         possible = claim.floor > before and reserve_w <= budget_w and more <= left

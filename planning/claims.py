@@ -95,15 +95,19 @@ class Claim:
     kept_but_one_w: int = 0
     floor: int = 0  # modules promised, locked ones included
     reserve_w: int = 0  # of the site budget, promised with them
+    #: the target is a limit, no noisy demand: what it makes superfluous goes without a margin. A share of the site
+    #: budget below it wanders with the demands of others.
+    limited: bool = False
 
     def want_w(self, share_w: int) -> int:
         """The power to choose modules for: it falls only when one module less would do with the margin on top."""
         target_w = min(self.target_w, share_w)
         if target_w <= 0:
             return 0
-        if self.kept_w < target_w or self.kept_but_one_w >= target_w + self.margin_w:
+        margin_w = 0 if self.limited and share_w >= self.target_w else self.margin_w
+        if self.kept_w < target_w or self.kept_but_one_w >= target_w + margin_w:
             return target_w
-        return min(target_w + self.margin_w, self.kept_w)
+        return min(target_w + margin_w, self.kept_w)
 
     @property
     def floor_open(self) -> int:

@@ -34,7 +34,7 @@ def why_short(
     """For a gun that lacks modules: others hold them, no contactor leads to them, or there are no more.
 
     `holders`: how many other guns have a module that this one could use, `named` the first of them; `unreachable`:
-    modules that no contactor joins to it; `usable`: how many modules the station has at all.
+    modules that no contactor joins to it; `usable`: how many the station has at all, without those welded elsewhere.
     """
     if named:
         return reasons.shared(missing, named, holders - len(named))

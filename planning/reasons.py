@@ -119,7 +119,7 @@ def module_limit(allocated_kw: float, max_modules: int) -> Reason:
 
 
 def no_crosspoint(missing: int, unreachable: Sequence[int]) -> Reason:
-    """`unreachable`: the usable modules that no contactor in service joins to this gun, ascending."""
+    """`unreachable`: the working modules that no contactor in service joins to this gun, ascending."""
     where = _list("module", unreachable)
     return Reason(ReasonCode.NO_CROSSPOINT, f"{_modules(missing)} short: the contactor to {where} is out of service")
 

@@ -36,10 +36,12 @@ class Grant:
     gun: int
     modules: int
     most_kw: float | None = None  # of the site budget; None: all that these modules can give
+    module_kw: float | None = None  # what one counts as: no more are promised than fill the need; None: its name plate
 
 
 Order = Callable[[Sequence[GunRequest], Standing, AllocationLimits], tuple[GunRequest, ...]]
-Sharing = Callable[[Sequence[GunRequest], AllocationLimits], tuple[Grant, ...]]  # of the guns in their order
+#: of the guns in their order, and what the strongest module gives (kW)
+Sharing = Callable[[Sequence[GunRequest], AllocationLimits, float], tuple[Grant, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _by_soc(gun: GunRequest) -> tuple[bool, float]:
     return gun.precharge_only, _soc_pct(gun)
 
 
-def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
+def minimum_each(guns: Sequence[GunRequest], limits: AllocationLimits, strongest_kw: float) -> tuple[Grant, ...]:
     """min_modules_per_gun for everybody who asks, longest session first."""
     if limits.min_modules_per_gun <= 0:
         return ()
@@ -131,19 +133,20 @@ def precharging(guns: Sequence[GunRequest]) -> tuple[Grant, ...]:
     return tuple(Grant(gun, 1) for _, gun in waiting)
 
 
-def equally(guns: Sequence[GunRequest], limits: AllocationLimits) -> tuple[Grant, ...]:
+def equally(guns: Sequence[GunRequest], limits: AllocationLimits, strongest_kw: float) -> tuple[Grant, ...]:
     """One module after the other to everybody in turn, in the order of the guns: the least share is as large as can be.
 
     What a contactor or a limit keeps from one gun goes to the others. Where modules are fewer than guns, a car that
-    only precharges comes last.
+    only precharges comes last. On a hot day a need is more modules: the shares count what a module gives then.
     """
     rounds = [
-        Grant(gun.gun, count)
+        Grant(gun.gun, count, module_kw=strongest_kw)
         for count in range(1, limits.max_modules_per_gun + 1)
         for gun in guns
-        if not gun.precharge_only and (count - 1) * limits.module_capacity_kw < _most_kw(gun, limits)
+        if not gun.precharge_only and (count - 1) * strongest_kw < _most_kw(gun, limits)
     ]
-    return (*minimum_each(guns, limits), *rounds, *(Grant(gun.gun, 1) for gun in guns if gun.precharge_only))
+    last = [Grant(gun.gun, 1) for gun in guns if gun.precharge_only]
+    return (*minimum_each(guns, limits, strongest_kw), *rounds, *last)
 
 
 def _most_kw(gun: GunRequest, limits: AllocationLimits) -> float:

@@ -335,6 +335,30 @@ def test_promised_module_has_its_share_of_the_site_limit() -> None:
     assert [result.of(gun).allocated_kw for gun in (1, 3)] == [40, 200]
 
 
+def test_a_minimum_keeps_back_no_more_of_the_site_limit_than_its_modules_give() -> None:
+    """Nine modules at half their power once left 40 of 100 kW unused."""
+    weak = [offer(module, 20) for module in range(1, 10)]
+    result = Station(weak, min_modules_per_gun=1, site_budget_kw=100.0).step(six(g1=40, g2=40, g3=240))
+    assert [result.of(gun).allocated_kw for gun in (1, 2, 3)] == [20, 20, 60]
+
+
+def test_a_share_of_the_site_that_stays_below_a_step_frees_the_module() -> None:
+    station = Station(rule=Priority.GUN_PRIORITY, site_budget_kw=270.0, gun_priority=(3, 1), release_delay_ms=0)
+    assert station.counts(six(g3=100, g1=240)) == {3: 3, 1: 5}
+    assert station.counts(six(g3=116, g1=240)) == {3: 3, 1: 5}, "154 kW may be noise"
+    assert station.counts(six(g3=116, g1=240), after_s=30.0) == {3: 3, 1: 4}, "and 30 s later it is none"
+
+
+def test_a_share_of_the_site_that_wanders_below_the_limit_of_a_gun_moves_nothing() -> None:
+    station = Station(rule=Priority.GUN_PRIORITY, site_budget_kw=222.0, gun_priority=(3, 1), release_delay_ms=0)
+    limited = ask(1, 200, limit_kw=150)
+    assert station.counts([limited, ask(3, 100)])[1] == 4
+    station.moves = 0
+    for wander_kw in (3, -3, 2, -4, 4, -1) * 5:
+        station.step([limited, ask(3, 100 + wander_kw)])
+    assert station.moves == 0
+
+
 def test_unused_site_budget_goes_on() -> None:
     result = Station(modules=NINE[:4], site_budget_kw=200.0).step([ask(1, 400, limit_kw=300), ask(2, 40)])
     assert result.of(1).allocated_kw == 160
@@ -359,6 +383,21 @@ def test_pinned_module_serves_its_gun_or_nobody() -> None:
     modules = [offer(1, pinned_gun=2), *NINE[1:3]]
     assert Station(modules).step(six(g1=120)).of(1).modules == (2, 3)
     assert Station(modules).step(six(g2=40, g3=80)).of(2).modules == (1,)
+
+
+def test_a_module_welded_to_another_gun_is_no_contactor_out_of_service() -> None:
+    modules = [offer(1, pinned_gun=2), offer(2), offer(3, guns=(2, 3))]
+    assert str(Station(modules[:2]).step(six(g1=80)).of(1).reason) == (
+        "NO_MODULES 1 module short: 1 module is the only one that can be used"
+    )
+    assert str(Station(modules).step(six(g1=80)).of(1).reason) == (
+        "NO_CROSSPOINT 1 module short: the contactor to module 3 is out of service"
+    )
+
+
+def test_a_car_that_precharges_lacks_nothing_with_its_one_module() -> None:
+    result = Station([offer(1, 1), offer(2, 0)]).step([replace(ask(1, 0), precharge_only=True)])
+    assert (result.of(1).reason.code, result.of(1).missing) == (ReasonCode.PRECHARGE, 0)
 
 
 def test_max_modules_per_gun() -> None:
@@ -482,6 +521,12 @@ def test_where_modules_are_fewer_than_guns_a_car_that_only_precharges_comes_last
 def test_fair_share_gives_each_in_turn_and_the_odd_module_to_the_highest_demand() -> None:
     station = Station(rule=Priority.FAIR_SHARE)
     assert station.counts([ask(1, 240), ask(2, 200), ask(3, 240), ask(4, 30)]) == {1: 3, 2: 2, 3: 3, 4: 1}
+
+
+def test_fair_share_on_a_hot_day_counts_what_modules_give() -> None:
+    """Two cars of 40 kW need two modules of 20 kW each; their name plates say one."""
+    station = Station([offer(module, 20) for module in range(1, 10)], rule=Priority.FAIR_SHARE)
+    assert station.counts(six(g1=40, g2=40, g3=240)) == {1: 2, 2: 2, 3: 5}
 
 
 def test_fair_share_hands_out_the_site_budget_equally_and_returns_the_unused() -> None:

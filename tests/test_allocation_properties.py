@@ -146,6 +146,43 @@ def test_every_allocation_of_a_random_day_keeps_the_rules(seed: int, alike: bool
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), rule=rules)
+def test_a_larger_station_is_settled_at_once(seed: int, rule: Priority) -> None:
+    """More unlike modules than are compared in every way: asked again, the answer is the same."""
+    dice = random.Random(seed)
+    limits, assignment = random_limits(dice), NOTHING_HELD
+    modules = [random_module(dice, module, alike=False) for module in range(1, dice.randrange(12, 18))]
+    for now_ms in (1000, 2000, 40_000):
+        guns = [random_gun(dice, gun, True, now_ms) for gun in range(1, 7)]
+        result = allocate(guns, modules, assignment, rule, limits, now_ms)
+        assert allocate(guns, modules, result.assignment, rule, limits, now_ms) == result
+        assignment = result.assignment
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), rules_=st.tuples(rules, rules))
+def test_over_a_new_rule_each_gun_keeps_a_module_that_serves_it(seed: int, rules_: tuple[Priority, Priority]) -> None:
+    """Not even for a better one does it wait: the car would lose its current. And it is settled at once."""
+    dice = random.Random(seed)
+    limits = replace(random_limits(dice), site_budget_kw=None, min_modules_per_gun=0)
+    guns = [random_gun(dice, gun, True, 0) for gun in range(1, 7)]
+    modules = [replace(random_module(dice, module, alike=False), busy_until_ready=False) for module in range(1, 10)]
+    last = allocate(guns, modules, NOTHING_HELD, rules_[0], limits, 1000)
+    keeps_kw = {gun.gun: min(40.0, gun.allocated_kw) for gun in last.guns if gun.modules}
+    for now_ms in (2000, 4000, 6000, 40_000):
+        guns = [random_gun(dice, gun, True, 0) for gun in range(1, 7)]
+        keeps_kw = {gun.gun: keeps_kw[gun.gun] for gun in guns if gun.asks and gun.gun in keeps_kw}
+        guns = [replace(gun, keeps_kw=keeps_kw.get(gun.gun, 0.0)) for gun in guns]
+        modules = [replace(offer, available_kw=max(1, offer.available_kw - dice.randrange(9))) for offer in modules]
+        result = allocate(guns, modules, last.assignment, rules_[1], limits, now_ms)
+        for gun in guns:
+            had, has = set(last.of(gun.gun).modules), set(result.of(gun.gun).modules)
+            assert had & has or not gun.keeps_kw, f"gun {gun.gun} lost all of {sorted(had)}"
+        assert allocate(guns, modules, result.assignment, rules_[1], limits, now_ms) == result
+        last = result
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), rule=rules)
 def test_nothing_changes_before_next_due(seed: int, rule: Priority) -> None:
     """The caller may sleep until next_due_ms as long as no input changes."""
     dice = random.Random(seed)

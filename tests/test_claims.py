@@ -41,6 +41,12 @@ def test_a_gun_that_asks_for_nothing_keeps_nothing() -> None:
     assert CLAIM.want_w(0) == 0
 
 
+def test_a_limit_has_no_margin_but_a_share_of_the_site_below_it_has() -> None:
+    limited = replace(CLAIM, target_w=39_000, limited=True)
+    assert limited.want_w(UNLIMITED_W) == limited.want_w(39_000) == 39_000
+    assert limited.want_w(38_000) == 46_000
+
+
 def test_a_gun_wants_no_more_than_its_share_of_the_site() -> None:
     assert CLAIM.want_w(60_000) == 68_000
     assert replace(CLAIM, kept_w=0, kept_but_one_w=0).want_w(60_000) == 60_000
