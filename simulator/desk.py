@@ -18,6 +18,7 @@ from simulator.arrivals import timetable
 from simulator.broker import EmbeddedBroker
 from simulator.cabinet import Cabinet
 from simulator.can_face import VirtualCanFace
+from simulator.contacts import GUNS, MODULES
 from simulator.devices import Forecourt, default_devices
 from simulator.gpio_face import SimulatedGpio
 from simulator.module_wire import wire_of
@@ -32,6 +33,10 @@ PLANT_STEP_S = 0.005
 #: that could not move because the machine was busy would else count as welded.
 LEAD_S = 0.05
 DEVICES_STEP_S = 0.1
+
+
+class CabinetError(RuntimeError):
+    """The simulated cabinet is wired for another station; the text says what to do."""
 
 
 class Desk:
@@ -50,8 +55,9 @@ class Desk:
     ) -> None:
         """`protocol`: make of all modules; None: as the settings say.
 
-        Raises BrokerError when no broker can be started.
+        Raises CabinetError for a station of another size, BrokerError when no broker can be started.
         """
+        _fits(settings)
         self._clock = clock
         self._channel = f"desk-{uuid.uuid4()}"
         self._own_broker = EmbeddedBroker(settings.mqtt.port) if broker is None else None
@@ -95,7 +101,8 @@ class Desk:
         host, port = self.broker
         address = f"-h {host} -p {port}"
         return [
-            f"Simulated station: 6 guns, 9 modules, cars come by themselves. MQTT broker on {host}:{port}.",
+            f"Simulated station: {GUNS} guns, {MODULES} modules, cars come by themselves. "
+            f"MQTT broker on {host}:{port}.",
             "Ask for power yourself (a value typed once is served for demand_timeout), and watch what is told:",
             f"  mosquitto_pub {address} -t vesec/1/demand/D1 -m 75",
             f"  mosquitto_sub {address} -v -t 'vesec/+/allocation/central' -t 'vesec/station/#'",
@@ -113,6 +120,16 @@ class Desk:
                 self.forecourt.overhear(topic, payload, now_s)
             self._link.publish(self.forecourt.step(now_s))
         return PLANT_STEP_S
+
+
+def _fits(settings: Settings) -> None:
+    """Raises CabinetError: the place of a coil in the chain depends on module_count, and the plant knows one size."""
+    guns, modules = settings.general.gun_count, settings.general.module_count
+    if (guns, modules) != (GUNS, MODULES):
+        raise CabinetError(
+            f"its cabinet is wired for gun_count = {GUNS} and module_count = {MODULES}; config.ini has "
+            f"{guns} and {modules}. To try a station with fewer modules, leave both and set module9_enabled = false"
+        )
 
 
 def desk_settings(settings: Settings, host: str, port: int, channel: str, protocol: str | None) -> Settings:

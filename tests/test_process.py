@@ -403,6 +403,15 @@ for _name in dir(_gpio):
 """
 
 
+def test_a_simulated_station_of_another_size_is_refused(tmp_path: Path) -> None:
+    """It ran, with each coil wired to another gun's contactor: cars that took no current, and nothing that said why."""
+    config = tmp_path / "config.ini"
+    config.write_text("[General]\nmodule_count = 3\n[PowerLimits]\ngun1_max_power = 240\n")
+    code, said = run_main("--simulate", "--config", config, limit_s=30.0)
+    assert code == 2
+    assert "module_count = 9; config.ini has 6 and 3" in said and "module9_enabled = false" in said
+
+
 def test_a_pin_that_is_refused_ends_it_with_a_sentence(plant: Plant, tmp_path: Path) -> None:
     library = tmp_path / "refusing" / "RPi"
     library.mkdir(parents=True)
