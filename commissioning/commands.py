@@ -13,6 +13,7 @@ import can
 
 from commissioning import commission as runner
 from commissioning import probe as prober
+from commissioning.probe_report import report, trouble
 from commissioning.walk import Walk
 from contactor_controller import ContactorController, GpioError, OutputsRefused
 from gun import Gun
@@ -27,12 +28,14 @@ from updates.home import take_lock
 from wires import Refused, Wires, simulated, wired
 from worker import SystemClock
 
+RUNNING = "The station is running: stop it first (sudo systemctl stop vesec-station, or Ctrl-C where it was started)"
+
 
 def probe(settings: Settings, arguments: argparse.Namespace) -> int:
     """--probe: which modules hang on the bus. 0: some do and nothing is wrong with them, 2: else."""
     lock = take_lock(settings.folder / "main.lock")
     if lock is None:
-        print("The station is running: stop it first, two programs on one bus would answer each other's questions.")
+        print(f"{RUNNING}, two programs on one bus would answer each other's questions.")
         return EXIT_RUNNING
     clock, desk = SystemClock(), None
     try:
@@ -48,15 +51,16 @@ def probe(settings: Settings, arguments: argparse.Namespace) -> int:
     finally:
         if desk is not None:
             desk.stop()
-    print("\n".join(("", *prober.report(findings))))
-    return EXIT_STOPPED if findings.modules and not prober.trouble(findings) else EXIT_CONFIG
+    configured = settings.modules.by_number
+    print("\n".join(("", *report(findings, configured, settings.can.protocol))))
+    return EXIT_STOPPED if findings.modules and not trouble(findings, configured) else EXIT_CONFIG
 
 
 def commission(settings: Settings, arguments: argparse.Namespace) -> int:
     """--commission: the walk through the station. 0: passed, 2: something has to be mended."""
     lock = take_lock(settings.folder / "main.lock")
     if lock is None:
-        print("The station is running: stop it first.")
+        print(f"{RUNNING}.")
         return EXIT_RUNNING
     clock = SystemClock(arguments.speed)
     try:

@@ -1,4 +1,4 @@
-"""Job: `python main.py --probe`: finds out which modules hang on the CAN bus, and says what belongs into config.ini.
+"""Job: `python main.py --probe`: finds out which modules hang on the CAN bus. What it says of them: probe_report.py.
 
 Thread: MainThread. Lock: none. Units: s (monotonic).
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from can import BusABC, CanError, Message
 
-from planning.config_keys import ADDRESSES, WIRE_FAMILY
+from planning.config_keys import ADDRESSES
 from protocols import PROTOCOLS, infypower, maxwell_mxr
 from protocols.base import Frame, MalformedFrame, Signal
 from protocols.infypower import INFYPOWER
@@ -220,64 +220,3 @@ def _asked(asker: Asker, address: int, signal: Signal) -> tuple[str, ...]:
         if reading is not None and reading.address == address and reading.signal is signal and not reading.refusal:
             said.append(reading.serial or f"{reading.details[0][1]:.0f}")
     return _different(said)
-
-
-# --- what a person reads ---------------------------------------------------------------------------------------------
-
-
-def report(findings: Findings) -> list[str]:
-    """Lines for the screen: what answers, what is wrong, and what to paste into config.ini."""
-    lines = [*trouble(findings)]
-    if not findings.modules:
-        return [*lines, *_nothing(findings)]
-    lines.append(f"{len(findings.modules)} modules answer:")
-    for module in findings.modules:
-        make = " or ".join(module.makes)
-        serial = f"serial {' and '.join(module.serials)}" if module.serials else "tells no serial number"
-        firmware = f", firmware {module.firmware}" if module.firmware else ""
-        lines.append(f"  address {module.address:3}  {make:22} {serial}{firmware}")
-    return [*lines, "", "Paste into config.ini (modules in the order of their addresses):", "", *paste(findings)]
-
-
-def trouble(findings: Findings) -> list[str]:
-    """What has to be mended before the station may run with these modules."""
-    lines = []
-    if findings.controllers:
-        names = " and ".join(sorted({WIRE_FAMILY[name] for name in findings.controllers}))
-        lines.append(f"Another controller sends commands to {names} on this bus: unplug one of the two.")
-    for module in findings.modules:
-        if len(module.serials) > 1:
-            lines.append(f"Two modules answer at address {module.address}: give each an address of its own.")
-        lowest, highest = ADDRESSES[module.makes[0]]
-        if not lowest <= module.address <= highest:
-            lines.append(f"Address {module.address} cannot be used: give that module one from {lowest} to {highest}.")
-    count, heard = findings.infypower_count, sum(INFYPOWER.name in module.makes for module in findings.modules)
-    if count is not None and count != heard:
-        lines.append(f"Infypower modules say that they are {count}, and {heard} addresses answer: look for two alike.")
-    return lines
-
-
-def _nothing(findings: Findings) -> list[str]:
-    lines = [
-        "No module answers. Look at: mains of the modules, both bus terminations (60 ohm between the wires), bitrate"
-    ]
-    if findings.not_understood:
-        ids = ", ".join(f"{can_id:08X}" for can_id, _ in findings.not_understood.most_common(5))
-        lines.append(f"Something else speaks on this bus (identifiers {ids}): these modules are of no make known here")
-    return lines
-
-
-def paste(findings: Findings) -> list[str]:
-    """The [CAN] and [Modules] lines."""
-    makes = [module.makes[0] for module in findings.modules]
-    common = Counter(makes).most_common(1)[0][0]
-    lines = ["[CAN]", f"protocol = {common}"]
-    if any(len(module.makes) > 1 for module in findings.modules):
-        others = next(module.makes for module in findings.modules if len(module.makes) > 1)
-        lines.append(f"# {' and '.join(others)} speak alike: the label on the modules tells which they are")
-    lines += ["", "[Modules]"]
-    for number, module in enumerate(sorted(findings.modules, key=lambda each: each.address), 1):
-        lines.append(f"module{number}_address = {module.address}")
-        if module.makes[0] != common:
-            lines.append(f"module{number}_protocol = {module.makes[0]}")
-    return [*lines, "", "[General]", f"module_count = {len(findings.modules)}"]

@@ -15,7 +15,9 @@ from rig import wait_for
 
 import config_manager
 import main
-from commissioning.probe import Asker, Findings, ProbeError, probe, report, trouble
+from commissioning import probe_report
+from commissioning.probe import Asker, Findings, ProbeError, probe
+from planning.settings import Module
 from protocols import PROTOCOLS
 from simulator.can_face import WireBus
 from simulator.module_wire import ModuleWire
@@ -24,7 +26,17 @@ from simulator.plant import Plant
 PROJECT = Path(__file__).resolve().parents[1]
 NUMBERS = range(1, 10)
 MAKES = pytest.mark.parametrize("make", PROTOCOLS)
+#: What the delivered config.ini has.
+CONFIGURED = {number: Module(number, number, "uugreen") for number in NUMBERS}
 ALIKE = {"maxwell_mxr": ("maxwell_mxr", "winline"), "winline": ("maxwell_mxr", "winline")}
+
+
+def report(findings: Findings, configured: Mapping[int, Module] = CONFIGURED) -> list[str]:
+    return probe_report.report(findings, configured, "uugreen")
+
+
+def trouble(findings: Findings, configured: Mapping[int, Module] = CONFIGURED) -> list[str]:
+    return probe_report.trouble(findings, configured)
 
 
 class Site:
@@ -113,28 +125,65 @@ def test_whatever_is_no_question_is_not_sent(make: str) -> None:
     assert site.sent == []
 
 
+def loaded(lines: list[str], folder: Path) -> Mapping[int, Module]:
+    """What config.ini says once these lines of the report are in config.local.ini."""
+    begin = next((n for n, line in enumerate(lines) if line.startswith(("[", "# "))), len(lines))
+    (folder / "config.ini").write_text((PROJECT / "config.ini").read_text())
+    differs = lines[begin : lines.index("", begin)] if begin < len(lines) else []
+    (folder / "config.local.ini").write_text("\n".join(differs))
+    return config_manager.load(folder / "config.ini").modules.by_number
+
+
 @MAKES
 def test_what_it_prints_is_a_config_that_loads(make: str, tmp_path: Path) -> None:
-    site = Site(make, addresses={1: 12})
-    text = "\n".join(report(site.probe()))
-    (tmp_path / "config.ini").write_text("[CAN]" + text.split("[CAN]")[1])
-    modules = config_manager.load(tmp_path / "config.ini").modules.by_number
-    assert [modules[number].address for number in NUMBERS] == [*range(2, 10), 12]
+    """The module that has another address is the one that is missing; all others keep their numbers."""
+    modules = loaded(report(Site(make, addresses={4: 12}).probe()), tmp_path)
+    assert [modules[number].address for number in NUMBERS] == [1, 2, 3, 12, *range(5, 10)]
     assert {module.protocol for module in modules.values()} == {ALIKE.get(make, (make,))[0]}
 
 
 def test_a_mixed_bus_names_the_make_of_each(tmp_path: Path) -> None:
-    site = Site(makes={2: "infypower", 3: "winline", 4: "tonhe", 5: "maxwell_enr"})
-    findings = site.probe()
+    findings = Site(makes={2: "infypower", 3: "winline", 4: "tonhe", 5: "maxwell_enr"}).probe()
     assert len(findings.modules) == 9 and trouble(findings) == []
-    text = "\n".join(report(findings))
-    assert "maxwell_mxr and winline speak alike: the label on the modules tells" in text
-    (tmp_path / "config.ini").write_text("[CAN]" + text.split("[CAN]")[1])
-    modules = config_manager.load(tmp_path / "config.ini").modules.by_number
+    lines = report(findings)
+    assert "# maxwell_mxr and winline speak alike: the label tells which it is" in lines
+    modules = loaded(lines, tmp_path)
     told = {number: modules[number].protocol for number in NUMBERS}
     assert told == dict.fromkeys(NUMBERS, "uugreen") | {
         2: "infypower", 3: "maxwell_mxr", 4: "tonhe", 5: "maxwell_enr",
     }  # fmt: skip
+
+
+def test_where_all_is_as_configured_nothing_is_to_be_written() -> None:
+    assert report(Site().probe())[-1] == "config.ini has them as they are: nothing is to be written."
+    winline = {number: Module(number, number, "winline") for number in NUMBERS}
+    assert probe_report.differences(Site("winline").probe(), winline, "winline") == []
+
+
+@pytest.mark.parametrize("make", ["uugreen", "tonhe"])
+def test_a_module_that_does_not_answer_renumbers_nothing(make: str) -> None:
+    """It once printed module_count = 8: with that each coil from gun 2 on is another contactor's."""
+    site, configured = Site(make), {number: Module(number, number, make) for number in NUMBERS}
+    site.wire.board(4).deaf = site.wire.board(4).muted = True
+    findings = site.probe()
+    (said,) = trouble(findings, configured)
+    assert said.startswith("Module 4 of config.ini (address 4) does not answer: look at its mains, its CAN plug")
+    assert "Leave module_count as it is" in said
+    assert probe_report.differences(findings, configured, make) == []
+    assert not any(line.startswith("module_count") for line in report(findings, configured))
+
+
+def test_a_module_that_is_switched_off_in_the_config_may_be_missing() -> None:
+    site = Site()
+    site.wire.board(9).deaf = True
+    off = CONFIGURED | {9: Module(9, 9, "uugreen", enabled=False)}
+    assert trouble(site.probe(), off) == []
+
+
+def test_more_modules_than_the_cabinet_has_contactors_for_are_told() -> None:
+    eight = {number: Module(number, number, "uugreen") for number in range(1, 9)}
+    (said,) = trouble(Site().probe(), eight)
+    assert "take address 9 off the bus; if it has more, module_count is wrong" in said
 
 
 @pytest.mark.parametrize("make", ["uugreen", "infypower", "maxwell_mxr"])
@@ -160,8 +209,9 @@ def test_another_controller_is_told() -> None:
 def test_infypower_modules_that_are_more_than_answer_are_told() -> None:
     site = Site("infypower")
     site.wire.board(7).muted = True
-    (said,) = trouble(site.probe())
+    said, *others = trouble(site.probe())
     assert said == "Infypower modules say that they are 9, and 8 addresses answer: look for two alike."
+    assert [line[:40] for line in others] == ["Module 7 of config.ini (address 7) does "]
 
 
 def test_where_nothing_answers_it_says_where_to_look() -> None:
@@ -198,7 +248,8 @@ def test_the_program_finds_the_modules_of_another_process(tmp_path: Path) -> Non
         finally:
             served.terminate()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 modules answer:" in done.stdout and "protocol = tonhe" in done.stdout
+    assert "9 of 9 modules answer:" in done.stdout
+    assert done.stdout.endswith("config.ini has them as they are: nothing is to be written.\n")
 
 
 def test_where_no_bus_can_be_opened_the_program_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
