@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from planning.contacts import ROUNDING_S, Contacts, Matrix
+from planning.contacts import ROUNDING_S, Contacts, Matrix, bits_of
 from planning.interlock import ContactFacts, judge_close
 from planning.model import CloseEvidence, CloseRefusal, ContactState, Crosspoint
 from planning.settings import Gpio, GpioDriver, Safety
@@ -38,6 +38,11 @@ FEEDBACK_BITS = 64
 MAX_CONTACTS = 54
 TEST_MASK = ((1 << FEEDBACK_BITS) - 1) & ~((1 << MAX_CONTACTS) - 1)
 TEST_BITS = TEST_MASK & ~(1 << 55)
+BEYOND = (
+    "Input {0} of the feedback chain reads a contactor that is proven open, but config.ini has {1} of them "
+    "(gun_count x module_count): in a cabinet of another size coils are switched by wrong numbers. Stop the station "
+    "and put gun_count and module_count as the cabinet is wired"
+)
 
 
 class GpioError(RuntimeError):
@@ -88,6 +93,8 @@ class PinDriver:
         self.edges = False
         #: Called before a latch edge; raises when the contactors were taken from the calling thread.
         self.check_owner: Callable[[], None] = lambda: None
+        #: Mask of inputs behind the last contact that the newest feedback shows proven open.
+        self.beyond = 0
 
     def set_up(self) -> None:
         """Set up every pin in its safe state, output enable first. Raises GpioError."""
@@ -162,6 +169,7 @@ class ShiftRegisterDriver(PinDriver):
         if contact_count > MAX_CONTACTS:
             raise ValueError(f"{contact_count} contacts, but the shift registers carry {MAX_CONTACTS} at most")
         self._contact_mask = (1 << contact_count) - 1
+        self._beyond_mask = (1 << MAX_CONTACTS) - 1 & ~self._contact_mask
         self._last_first = tuple(range(CHAIN_BITS - 1, -1, -1))  # the last bit shifted in is index 0
         self._feedback_masks = tuple(1 << index for index in range(FEEDBACK_BITS))
         self._written: int | None = None  # None: the stages hold what they powered up with
@@ -192,6 +200,7 @@ class ShiftRegisterDriver(PinDriver):
             output(clock, 0)
         if image & TEST_MASK != TEST_BITS:
             return None
+        self.beyond = ~image & self._beyond_mask
         return image & self._contact_mask
 
     def _shift(self, image: int) -> None:
@@ -353,6 +362,8 @@ class ContactorController:
             raise OutputsRefused("Contactors cannot be armed before the outputs are enabled")
         self._armed = True
         log.info("Contactors armed")
+        if self.inputs_beyond:
+            log.error("%s", BEYOND.format(self.inputs_beyond[0], len(self._matrix.crosspoints)))
 
     def seize(self) -> None:
         """Take the contactors from the thread that used them; its next call raises ContactorsSeized. MainThread."""
@@ -473,6 +484,15 @@ class ContactorController:
     def feedback_valid(self) -> bool:
         """True when the last feedback image had the right test bits and has been stable."""
         return self._contacts.valid
+
+    @property
+    def inputs_beyond(self) -> Sequence[int]:
+        """Inputs of the feedback chain behind the last contact that read proven open, from 0.
+
+        Pulled up and wired to nothing they read closed (section 6 of the contract): a contactor is there that
+        config.ini does not know.
+        """
+        return tuple(bits_of(self._driver.beyond))
 
     @property
     def all_proven_open(self) -> bool:

@@ -309,6 +309,7 @@ class PowerModuleController:
                 second_controller=self.strangers.second_controller(now_s),
                 bus_offs=self.strangers.bus_offs,
                 crowded=self.strangers.crowd(now_s),
+                unconfigured=tuple(sorted(self.strangers.unconfigured)),
             )
 
     def details(self) -> tuple[dict[str, float], ...]:

@@ -44,6 +44,7 @@ def findings(seen: Observed, dead_voltage_v: float) -> list[Finding]:
     """Everything that keeps the station from passing, most urgent first."""
     found = [] if not seen.stopped else [Finding("station", f"the walk ended early: {seen.stopped}", "Do it again")]
     found += _at_start(seen)
+    found += _unknown(seen)
     for module in seen.modules:
         found += _module(module)
     found += _crossed(seen, dead_voltage_v)
@@ -70,6 +71,22 @@ def _at_start(seen: Observed) -> Iterator[Finding]:
             str(crosspoint),
             "reads closed with its coil off",
             "Measure across the contact with everything dead: closed, it is welded; open, its feedback wire is broken",
+        )
+
+
+def _unknown(seen: Observed) -> Iterator[Finding]:
+    """What is there and stands nowhere in config.ini."""
+    if seen.inputs_beyond:
+        yield Finding(
+            f"feedback input {seen.inputs_beyond[0]}",
+            f"a contactor is proven open there, but config.ini has {seen.contacts} of them (gun_count x module_count)",
+            "Put both as the cabinet is wired, however many modules are there: coils are switched by that number",
+        )
+    for address in seen.unconfigured:
+        yield Finding(
+            f"CAN address {address}",
+            "a module answers there, and no module in config.ini has that address",
+            "Give it to the module whose contactors it hangs on (moduleN_address), or take it off the bus",
         )
 
 

@@ -62,4 +62,7 @@ class Observed:
     closed_at_start: tuple[Crosspoint, ...] = ()
     guns_read: tuple[int, ...] = ()  # guns whose dispenser told a bus voltage
     feedback_valid: bool = True
+    contacts: int = 0  # gun_count x module_count
+    inputs_beyond: tuple[int, ...] = ()  # feedback inputs behind those that read proven open
+    unconfigured: tuple[int, ...] = ()  # CAN addresses that answered and that no module in config.ini has
     stopped: str = ""  # why it ended before its end; "": it went through

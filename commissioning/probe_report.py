@@ -96,8 +96,8 @@ def _not_as_configured(findings: Findings, configured: Mapping[int, Module]) -> 
         addresses = ", ".join(str(module.address) for module in now.surplus)
         lines.append(
             f"More modules answer than config.ini has ({len(configured)}). If the cabinet has contactors for "
-            f"{len(configured)}, take address {addresses} off the bus; if it has more, module_count is wrong, and coils "
-            "would be switched by wrong numbers."
+            f"{len(configured)}, take address {addresses} off the bus; if it has more, module_count is wrong, and "
+            "coils would be switched by wrong numbers."
         )
     return lines
 

@@ -116,6 +116,7 @@ class Walk:
             self.stop(str(ended))
             return False
         except StopIteration:
+            self.observed.unconfigured = self._modules.can_status().unconfigured
             self._modules.apply([OFF_ORDER] * self._module_count, now_s)
             return False
         self._modules.apply(self._orders, now_s)
@@ -131,6 +132,7 @@ class Walk:
     def stop(self, why: str) -> None:
         """End at once: OFF to all, every coil off. Not called again after `step` gave False."""
         self.observed.stopped = why
+        self.observed.unconfigured = self._modules.can_status().unconfigured
         self._orders = [OFF_ORDER] * self._module_count
         self._modules.off_now(None, self._now_s)
         self._modules.apply(self._orders, self._now_s)
@@ -192,6 +194,10 @@ class Walk:
                 return
             yield
         yield from self._until(lambda: False, 2 * STEP_S)
+        self.observed.contacts = len(self._all)
+        self.observed.inputs_beyond = tuple(self._contactors.inputs_beyond)
+        if self.observed.inputs_beyond:
+            raise _Ended("the cabinet is not of the size that config.ini says")
 
     def _obey(self, action: StartAction) -> None:
         if action is StartAction.OFF_ALL:

@@ -167,6 +167,7 @@ class CanStatus:
     second_controller: bool = False  # our own kind of request seen from somebody else
     bus_offs: int = 0  # times that the controller chip switched itself off
     crowded: bool = False  # strangers fill the bus
+    unconfigured: tuple[int, ...] = ()  # addresses that answer and that no module in config.ini has
 
 
 # --- crosspoints --------------------------------------------------------------------------------------------------

@@ -43,8 +43,11 @@ class Site:
         crosspoints: Sequence[Crosspoint] | None = SMALL,
         make: str = "uugreen",
         told: Sequence[int] = range(1, 7),
+        config: str = "",
     ) -> None:
-        settings = settings_at(folder, f"[CAN]\nprotocol = {make}\n")
+        """`config`: what config.ini has that is not so in the cabinet."""
+        as_wired = settings_at(folder, f"[CAN]\nprotocol = {make}\n")
+        settings = settings_at(folder, f"[CAN]\nprotocol = {make}\n{config}")
         if crosspoints is not None:
             used = {each.module for each in crosspoints}
             modules = {n: replace(m, enabled=n in used) for n, m in settings.modules.by_number.items()}
@@ -52,7 +55,7 @@ class Site:
         self.settings = settings
         self.clock = VirtualClock()
         self.plant = Plant(1)
-        self.wire = wire_of(self.plant, settings, 1)
+        self.wire = wire_of(self.plant, as_wired, 1)
         self.bus = WireBus(self.wire.answer, self.clock.now_s, speaker=self.wire)
         self.gpio = SimulatedGpio(settings.gpio, self.clock.now_s)
         self.cabinet = Cabinet(self.plant, self.gpio)
@@ -122,6 +125,21 @@ def test_a_station_that_is_wired_right_passes(tmp_path: Path, make: str) -> None
     assert site.most_on == 1 and site.most_closed == 1
     assert site.plant.violations == [] and not any(module.on for module in site.plant.modules)
     assert len(site.asked) == 3
+
+
+def test_a_cabinet_of_another_size_than_the_config_is_found_before_a_coil_moves(tmp_path: Path) -> None:
+    """With module_count = 8 in a cabinet of nine, the coil of g2m1 is that of g1m9."""
+    site = Site(tmp_path, crosspoints=None, config="[General]\nmodule_count = 8\n")
+    ended, beyond, stranger = site.run()
+    assert "the cabinet is not of the size that config.ini says" in ended
+    assert beyond.startswith("feedback input 48: a contactor is proven open there, but config.ini has 48 of them")
+    assert stranger.startswith("CAN address 9: a module answers there, and no module in config.ini has that address")
+    assert site.most_closed == site.most_on == 0
+
+
+def test_a_module_that_config_ini_does_not_know_keeps_the_station_from_passing(tmp_path: Path) -> None:
+    site = Site(tmp_path, config="[Modules]\nmodule9_address = 10\n")
+    assert [each for each in site.run() if each.startswith("CAN address 9: ")] != []
 
 
 def test_all_54_crosspoints_are_walked(tmp_path: Path) -> None:
