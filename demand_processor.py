@@ -166,6 +166,7 @@ class DemandProcessor:
         self._site_commanded_kw: float | None = None
         self._site_commanded_at_s: float | None = None
         self._resets = 0
+        self._in_the_way: Sequence[str] = ("the station is still starting",)
         self._draining = False
         self._refusals: dict[Crosspoint, object] = {}
         self._moments: dict[tuple[FaultCode, str], float] = {}  # when each ends
@@ -269,6 +270,10 @@ class DemandProcessor:
 
         self._do(command)
 
+    def in_the_way_of_reset(self) -> Sequence[str]:
+        """What had to be mended before a reset when the control last looked, as phrases. Any thread."""
+        return self._in_the_way
+
     def reset(self) -> None:
         """A person has looked: clear what latches, as far as the station proves to be safe. Any thread."""
         self._do(self._reset)
@@ -344,6 +349,7 @@ class DemandProcessor:
         limit_kw = kept.get("site_limit_kw")
         if isinstance(limit_kw, (int, float)) and 0 <= limit_kw < math.inf:
             self._site_commanded_kw = float(limit_kw)
+            log.info("The site limit of %g kW is still in force, by a command before this start", limit_kw)
         self._wear.restore(kept)
         self._feed.worn()
         self._kept = self._make_kept()
@@ -499,6 +505,7 @@ class DemandProcessor:
         if self._watch.step(now_s, can, self._contactors, modules, self._used, self._start.armed) and not stopped:
             self._modules.off_now(None, now_s)
         self._feed.contacts(self._contactors.states)
+        self._in_the_way = self._hindrances(modules)
 
     def _link_missed(self, up: bool, now_s: float) -> bool:
         """The link is down, and not only because the station has just started."""
@@ -536,8 +543,13 @@ class DemandProcessor:
             if state is not ContactState.OPEN:
                 self._contactors.take_out_of_service(self._crosspoint(index))
 
+    def _hindrances(self, modules: Sequence[ModuleStatus]) -> Sequence[str]:
+        states = self._contactors.states if self._watch.block is not None else ()
+        not_open = [self._crosspoint(index) for index, state in enumerate(states) if state not in PROVEN_OPEN]
+        return self._watch.in_the_way_of_reset(self._contactors, modules, not_open)
+
     def _reset(self, now_s: float) -> None:
-        in_the_way = self._watch.in_the_way_of_reset(self._contactors, self._modules.status(now_s))
+        in_the_way = self._hindrances(self._modules.status(now_s))
         if in_the_way:
             log.warning("Reset refused: %s", "; ".join(in_the_way))
             return

@@ -149,6 +149,9 @@ class MessageProcessor:
                 raise RefusedError(Reason.TOPIC, "there is no such command")
             content = grammar.parse(payload)
             if name == RESET:  # the token stands for what MQTT must prove by TLS and a user
+                in_the_way = self._commands.in_the_way_of_reset()
+                if in_the_way:  # over MQTT only the log would say so
+                    raise RefusedError(Reason.TOPIC, "; ".join(in_the_way))
                 self._order_reset(content)
             else:
                 route.apply(content, self._clock.now_s())

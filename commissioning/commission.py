@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from commissioning import report
@@ -49,6 +49,9 @@ class NoCommands:
 
     def set_draining(self, draining: bool) -> None:
         log.warning("The command to drain (%s) came and does nothing during commissioning", draining)
+
+    def in_the_way_of_reset(self) -> Sequence[str]:
+        return ("the station is being commissioned",)
 
     def reset(self) -> None:
         log.warning("A reset came and does nothing during commissioning")

@@ -65,6 +65,7 @@ class Kind(Enum):
     HOST = "host"
     PIN = "pin"
     GUNS = "gun numbers"
+    DATABASE = "database"
     WINDOW = "time of day, from and to"
     FILE = "existing file"
     SECRET_FILE = "existing file with a secret"
@@ -81,6 +82,7 @@ _ALLOWED_TEXT = {
     Kind.HOST: "a host name or an IP address",
     Kind.PIN: "a BCM number from 0 to 27, not 14 or 15",
     Kind.GUNS: "gun numbers with commas between them",
+    Kind.DATABASE: "sqlite:///FILE or postgresql://USER@HOST/DATABASE",
     Kind.WINDOW: "HH:MM-HH:MM in local time",
     Kind.FILE: "the path of a file that exists",
     Kind.SECRET_FILE: "the path of a file that exists and that others cannot read",
@@ -284,7 +286,7 @@ KEYS: tuple[Key, ...] = (
     Key("Dashboard", "token_file", Kind.SECRET_FILE, "", None, None, "",
         "file whose first line is the word that allows commands from the page (16 to 256 signs)"),
 
-    plain("History", "url", Kind.TEXT, "sqlite:///history.db",
+    plain("History", "url", Kind.DATABASE, "sqlite:///history.db",
         "database of the history: sqlite:///FILE beside config.ini, or postgresql://USER@HOST/DATABASE"),
     Key("History", "retention_days", Kind.INTEGER, "365", 1, 3650, "days",
         "sessions, minutes of power, faults and operations older than this are deleted"),

@@ -242,8 +242,8 @@ def _addresses(draft: Draft) -> None:
         other = first.setdefault((WIRE_FAMILY[protocol], address), name)
         if other != name:
             here, there = (name, other) if ("Modules", name) in draft.entries else (other, name)
-            text = f"two modules with one address ({WIRE_FAMILY[protocol]}), also {draft.place('Modules', there)}"
-            draft.refuse("Modules", here, f"{text}. Set another address on one module and here")
+            text = f"another module has this address, {draft.place('Modules', there)}"
+            draft.refuse("Modules", here, f"{text}. Set another address on one of the two modules, and here")
 
 
 def _devices(draft: Draft) -> None:

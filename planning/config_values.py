@@ -116,7 +116,7 @@ def _boolean(key: Key, text: str) -> bool:
 def _choice(key: Key, text: str) -> Any:
     if text not in key.choices:
         close = nearest(text, key.choices)
-        raise ValueError("not a known name" + (f". Did you mean {close}?" if close else ""))
+        raise ValueError("not a known name" + (f", did you mean {close}" if close else ""))
     return text if key.enum is None else key.enum(text)
 
 
@@ -130,6 +130,12 @@ def _name(key: Key, text: str) -> str:
     # A leading dash would be taken for an option by git.
     if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}", text):
         raise ValueError("not a plain name (it may not begin with a dash)")
+    return text
+
+
+def _database(key: Key, text: str) -> str:
+    if not re.fullmatch(r"sqlite:///(?!:memory:).+|postgres(ql)?(\+psycopg)?://.+", text) or len(text) > 200:
+        raise ValueError("not the URL of a database that is known here")
     return text
 
 
@@ -227,6 +233,7 @@ _PARSERS: dict[Kind, Callable[[Key, str], Any]] = {
     Kind.HOST: lambda key, text: parse_host(text),
     Kind.PIN: lambda key, text: parse_pin(text),
     Kind.GUNS: _guns,
+    Kind.DATABASE: _database,
     Kind.WINDOW: _window,
     Kind.FILE: _path,
     Kind.SECRET_FILE: _path,

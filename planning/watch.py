@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from planning import facts
 from planning.faults import FaultBook, FaultCode
-from planning.model import CanStatus, ModuleState, ModuleStatus
+from planning.model import CanStatus, Crosspoint, ModuleState, ModuleStatus
 from planning.ports import ContactorsPort
 from planning.reasons import ReasonCode
 
@@ -20,6 +20,8 @@ SENDING_PATIENCE_S = 10.0
 #: A CAN controller that switched itself off is alarmed for so long; what strangers do, until they were quiet so long.
 BUS_OFF_STANDS_S = 60.0
 CROWD_PATIENCE_S = 10.0
+#: A sentence names so many contactors or modules; of the others it says how many.
+NAMED = 3
 SILENT = (ModuleState.SILENT, ModuleState.UNHEARD)
 
 
@@ -67,14 +69,17 @@ class Watch:
         if self.block is ReasonCode.NOT_ARMED:
             self.block = None
 
-    def in_the_way_of_reset(self, contactors: ContactorsPort, modules: Sequence[ModuleStatus]) -> list[str]:
-        """What must be mended before a person may reset, as phrases."""
+    def in_the_way_of_reset(
+        self, contactors: ContactorsPort, modules: Sequence[ModuleStatus], not_open: Sequence[Crosspoint]
+    ) -> list[str]:
+        """What must be mended before a person may reset, as phrases. `not_open`: contactors not proven open."""
         blocked = self.block is not None
+        alive = [status.module for status in modules if blocked and facts.may_be_on(status)]
         hindrances = (
             ("the station is still starting", self.block is ReasonCode.NOT_ARMED),
             ("the emergency stop is still pressed", not contactors.emergency_stop_healthy),
-            ("a contactor is not proven open", blocked and not contactors.all_proven_open),
-            ("a module is not proven off", blocked and any(map(facts.may_be_on, modules))),
+            (f"not proven open: contactor {_some(not_open)}", blocked and not contactors.all_proven_open),
+            (f"not proven off: module {_some(alive)}", alive),
         )
         return [text for text, present in hindrances if present]
 
@@ -118,3 +123,9 @@ class Watch:
         elif self.can_fault_since_s is None:
             self.can_fault_since_s = now_s
         self._faults.set(FaultCode.CAN_FAULT, "station", silent and armed, now_s)
+
+
+def _some(names: Sequence[object]) -> str:
+    """The first of many, for a sentence."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(str, names[:NAMED])) + more

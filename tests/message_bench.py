@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gun import Gun
@@ -40,6 +41,7 @@ class RecordedCommands:
     """The station's commands, as they were called."""
 
     calls: list[tuple[object, ...]] = field(default_factory=list)
+    in_the_way: Sequence[str] = ()
 
     def set_site_limit(self, limit_kw: float) -> None:
         self.calls.append(("site_limit", limit_kw))
@@ -55,6 +57,9 @@ class RecordedCommands:
 
     def set_draining(self, draining: bool) -> None:
         self.calls.append(("drain", draining))
+
+    def in_the_way_of_reset(self) -> Sequence[str]:
+        return self.in_the_way
 
     def reset(self) -> None:
         self.calls.append(("reset",))

@@ -416,10 +416,16 @@ PLAIN = "not a plain decimal number (digits 0-9, a point; no comma, unit, expone
         pytest.param("MQTT topic_root = /a", "a / or another sign stands where it must not", id="topic-slash"),
         pytest.param("Deploy remote = --upload-pack=x", "not a plain name (it may not begin with a dash)", id="remote"),
         pytest.param(
-            "Allocation priority = highest_demnd", "not a known name. Did you mean highest_demand?", id="choice-nearest"
+            "Allocation priority = highest_demnd", "not a known name, did you mean highest_demand", id="choice-nearest"
         ),
+        pytest.param(
+            "History url = mysql://x/y",
+            "the URL of a database that is known here. Write sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+            id="database",
+        ),
+        pytest.param("History url = history.db", "not the URL of a database", id="database-file"),
         pytest.param("Modules module2_protocol = huawei", "module2_protocol = huawei: not a known name", id="protocol"),
-        pytest.param("CAN interface = socketcanx", "Did you mean socketcan?", id="interface"),
+        pytest.param("CAN interface = socketcanx", "did you mean socketcan", id="interface"),
         pytest.param(
             "Deploy window = 1:00-2:00",
             "not two times of day. Write HH:MM-HH:MM in local time, or delete the line (default: 00:00-24:00).",
@@ -496,7 +502,7 @@ def test_bad_values(tmp_path: Path, line: str, said: str) -> None:
         ),
         pytest.param(
             "[Modules]\nmodule2_address = 1\nmodule2_protocol = maxwell_enr\n",
-            "two modules with one address",
+            "another module has this address",
             id="B50-address-of-a-twin-make",
         ),
         pytest.param("[Modules]\nmodule2_address = 0\n", "uugreen has the addresses 1 to 127", id="B50-address-range"),

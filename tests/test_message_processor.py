@@ -247,6 +247,14 @@ def test_a_person_with_the_token_commands_as_over_mqtt_and_may_reset(
     assert f"Command of {ANNA}: {name} {payload}" in caplog.text
 
 
+def test_a_reset_that_cannot_be_done_is_answered_with_what_is_in_the_way(bench: Bench) -> None:
+    """The page once said that the station had taken it, and only the log that it was refused."""
+    bench.commands.in_the_way = ("the emergency stop is still pressed", "not proven off: module 4")
+    refused = bench.processor.command("station/reset", b"true", ANNA)
+    assert refused == "the emergency stop is still pressed; not proven off: module 4"
+    assert bench.commands.calls == []
+
+
 @pytest.mark.parametrize(
     ("name", "payload", "why"),
     [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from planning.faults import FaultBook, FaultCode
-from planning.model import CanStatus, ModuleState, ModuleStatus
+from planning.model import CanStatus, Crosspoint, ModuleState, ModuleStatus
 from planning.reasons import ReasonCode
 from planning.watch import FEEDBACK_PATIENCE_S, SENDING_PATIENCE_S, Watch
 
@@ -19,6 +19,7 @@ OFF = ModuleStatus(1, ModuleState.OFF, on=False, on_asked_at_s=9.0, last_on_at_s
 ON = ModuleStatus(1, ModuleState.ON, on=True)
 SILENT = ModuleStatus(1, ModuleState.SILENT, on=False)
 LINK = CanStatus(up=True)
+NOT_OPEN = [Crosspoint(1, module) for module in range(1, 5)]
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Bench:
         return self.watch.step(now_s, can, self.contactors, [module], {1}, True)
 
     def in_the_way(self, module: ModuleStatus = OFF) -> list[str]:
-        return self.watch.in_the_way_of_reset(self.contactors, [module])
+        return self.watch.in_the_way_of_reset(self.contactors, [module], NOT_OPEN)
 
 
 @pytest.fixture
@@ -63,9 +64,9 @@ def test_a_pressed_button_stops_all_once_and_holds_after_its_release(bench: Benc
     ("contactors", "module", "words"),
     [
         (Contactors(emergency_stop_healthy=False), OFF, ["the emergency stop is still pressed"]),
-        (Contactors(all_proven_open=False), OFF, ["a contactor is not proven open"]),
-        (Contactors(), ON, ["a module is not proven off"]),
-        (Contactors(), SILENT, ["a module is not proven off"]),
+        (Contactors(all_proven_open=False), OFF, ["not proven open: contactor g1m1, g1m2, g1m3 and 1 more"]),
+        (Contactors(), ON, ["not proven off: module 1"]),
+        (Contactors(), SILENT, ["not proven off: module 1"]),
         (Contactors(), OFF, []),
     ],
 )
@@ -84,7 +85,7 @@ def test_while_nothing_is_blocked_a_reset_needs_nothing(bench: Bench) -> None:
 
 
 def test_before_it_is_armed_nothing_is_reset() -> None:
-    assert Watch(FaultBook()).in_the_way_of_reset(Contactors(), [OFF]) == ["the station is still starting"]  # type: ignore[arg-type]
+    assert Watch(FaultBook()).in_the_way_of_reset(Contactors(), [OFF], []) == ["the station is still starting"]  # type: ignore[arg-type]
 
 
 def test_feedback_may_blink_for_half_a_second(bench: Bench) -> None:
