@@ -40,6 +40,7 @@ MAX_GUN_LIMIT_KW = 1000.0
 #: Spellings of topics that are remembered; a flood of new spellings must not fill the memory.
 MAX_ROUTES = 512
 RESET = "station/reset"
+STATION_COMMANDS = ("station/site_limit", "station/priority", "station/drain", RESET)
 
 
 @dataclass(slots=True)
@@ -106,8 +107,14 @@ class MessageProcessor:
         self._tell_rejected = tell_rejected
         self._clock = clock
         self._clock_synchronised = clock_synchronised
+        self._positions = {device: len(numbers) for device, numbers in devices.guns.items()}
         self._values = self._value_routes(guns, devices)
         self._orders = self._command_routes(guns, modules)
+        self._no_command = (
+            f"no such command: {', '.join(STATION_COMMANDS)}, GUN/max_power (gun {min(guns)} to {max(guns)}), "
+            f"module/MODULE/enabled (module {min(modules)} to {max(modules)}), "
+            f"each between {mqtt.topic_root}/ and /central/set"
+        )
         self._routes: dict[bytes, _Route] = {}
         self._quiet: dict[int | None, _Quiet] = {gun: _Quiet() for gun in (None, *guns)}
         self._rates: dict[int | None, _Rate] = {gun: _Rate() for gun in (None, *guns)}
@@ -219,8 +226,14 @@ class MessageProcessor:
             raise RefusedError(Reason.TOPIC, f"known message types are {', '.join(k.value for k in ValueKind)}")
         route = self._values.get((device, gun_id, kind))
         if route is None:
-            raise RefusedError(Reason.TOPIC, "no such device or gun in [Devices] of config.ini")
+            raise RefusedError(Reason.TOPIC, self._no_gun(device))
         return route
+
+    def _no_gun(self, device: str) -> str:
+        positions = self._positions.get(device)
+        if positions:
+            return f"{device} counts its own guns: it has gun_id 1 to {positions}"
+        return f"no such device in [Devices] of config.ini: {', '.join(self._positions)}"
 
     def _levels(self, topic: bytes) -> list[str]:
         if len(topic) > MAX_TOPIC_BYTES:
@@ -229,9 +242,11 @@ class MessageProcessor:
             levels = topic.decode("utf-8").split("/")
         except UnicodeDecodeError:
             raise RefusedError(Reason.TOPIC, "the topic is not UTF-8 text") from None
+        if levels[-1] == "set":
+            raise RefusedError(Reason.TOPIC, self._no_command)
         if len(levels) != 4:
             root = self._mqtt.topic_root
-            raise RefusedError(Reason.TOPIC, f"expected {root}/<gun_id>/<message_type>/<device>, or a known command")
+            raise RefusedError(Reason.TOPIC, f"expected {root}/<gun_id>/<message_type>/<device>")
         return levels
 
     def _gun_named(self, topic: bytes) -> int | None:

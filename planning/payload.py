@@ -196,7 +196,7 @@ def number(value: Value) -> float:
         return float(text)
     if isinstance(value, NumberText) and _JSON_NUMBER.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
-    raise RefusedError(Reason.FORMAT, "not a plain decimal number such as 75 or 120.5")
+    raise RefusedError(Reason.FORMAT, "not a plain decimal number such as 75 or 120.5: no comma, sign or unit")
 
 
 def number_within(value: Value, low: float, high: float, unit: str) -> float:
@@ -211,7 +211,7 @@ def boolean(value: Value) -> bool:
     """true or false, nothing else. Raises RefusedError(FORMAT)."""
     if isinstance(value, bool):
         return value
-    raise RefusedError(Reason.FORMAT, "true or false is expected")
+    raise RefusedError(Reason.FORMAT, "true or false is expected, in small letters")
 
 
 def simple_name(text: str) -> str:

@@ -496,8 +496,8 @@ def test_bad_values(tmp_path: Path, line: str, said: str) -> None:
         pytest.param("[GPIO]\nemergency_stop_pin = 3\n", "the board pulls GPIO 2 and 3 up", id="B50-pulled-up-pin"),
         pytest.param(
             "[Modules]\nmodule2_address = 1\n",
-            "config.ini [Modules] module2_address = 1: two modules with one "
-            "address (uugreen and maxwell_enr), also [Modules] module1_address = 1 (default).",
+            "config.ini [Modules] module2_address = 1: another module has this address, [Modules] module1_address = 1 "
+            "(default). Set another address on one of the two modules, and here.",
             id="B50-address",
         ),
         pytest.param(

@@ -291,9 +291,26 @@ def test_no_command_makes_it_raise(name: str, payload: bytes) -> None:
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("topic", "sentence"),
+    [
+        ("vesec/3/demand/D1", "D1 counts its own guns: it has gun_id 1 to 2"),
+        ("vesec/1/demand/D4", "no such device in [Devices] of config.ini: D1, D2, D3"),
+        ("vesec/1/demnd/D1", "known message types are soc, demand, vehicle_status"),
+        ("vesec/station/site_limt/central/set", "no such command: station/site_limit, station/priority,"),
+        ("vesec/7/max_power/central/set", "GUN/max_power (gun 1 to 6), module/MODULE/enabled (module 1 to 9), "),
+        ("vesec/station/site_limit/set", "each between vesec/ and /central/set"),
+        ("vesec/1/demand", "expected vesec/<gun_id>/<message_type>/<device>"),
+    ],
+)
+def test_a_wrong_topic_is_told_what_would_be_right(bench: Bench, topic: str, sentence: str) -> None:
+    bench.say(topic, "1")
+    assert bench.told[-1].reason is Reason.TOPIC and sentence in bench.told[-1].sentence
+
+
 def test_a_refusal_is_told_with_everything_needed(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.say("vesec/2/demand/D1", "\x1b[31m" + "é" * 100)
-    sentence = "not a plain decimal number such as 75 or 120.5"
+    sentence = "not a plain decimal number such as 75 or 120.5: no comma, sign or unit"
     payload = "\\x1b[31m" + "\\xe9" * 59
     assert bench.told == [Rejection(2, "vesec/2/demand/D1", Reason.FORMAT, payload, sentence)]
     assert sentence in caplog.text and "\x1b" not in caplog.text
