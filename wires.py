@@ -42,6 +42,18 @@ def import_gpio() -> Any:
         raise Refused(f"The GPIO library does not work here: {error}. {hint}") from error
 
 
+def check_desk(settings: Settings) -> None:
+    """Raises Refused where the simulated station does not fit these settings; nothing is started."""
+    try:
+        from simulator.desk import CabinetError, check_size
+    except ImportError as error:
+        raise Refused(f"The simulator's packages are missing ({error}): type make run") from error
+    try:
+        check_size(settings)
+    except CabinetError as error:
+        raise Refused(f"The simulated station cannot start: {error}") from error
+
+
 def simulated(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Desk:
     """Everything around the controller, in this process. Raises Refused."""
     try:

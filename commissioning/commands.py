@@ -13,6 +13,7 @@ import can
 
 from commissioning import commission as runner
 from commissioning import probe as prober
+from commissioning.check import can_problems
 from commissioning.probe_report import report, trouble
 from commissioning.walk import Walk
 from contactor_controller import ContactorController, GpioError, OutputsRefused
@@ -38,6 +39,10 @@ def probe(settings: Settings, arguments: argparse.Namespace) -> int:
         print(f"{RUNNING}, two programs on one bus would answer each other's questions.")
         return EXIT_RUNNING
     clock, desk = SystemClock(), None
+    problems = [] if arguments.simulate else can_problems(settings)
+    if problems:
+        print(f"The modules could not be asked: {problems[0]}")
+        return EXIT_CONFIG
     try:
         if arguments.simulate:
             desk = simulated(settings, arguments, clock)

@@ -75,7 +75,7 @@ BLOCKED: Mapping[ReasonCode, Reason] = _fixed(
         ReasonCode.FAULT: "the car or the dispenser reports a fault",
         ReasonCode.DISABLED: "the gun is switched off by configuration or command",
         ReasonCode.DRAINING: "the station drains: it takes in no new car until a person ends that",
-        ReasonCode.NO_LOAD: "the car takes no current; tried three times, a minute apart, and at a new status",
+        ReasonCode.NO_LOAD: "the car takes no current; tried up to three times, a minute apart, then at a new status",
         ReasonCode.WELD_LOCKED: "a contactor of this gun is welded; a person must replace and clear it",
         ReasonCode.SILENT_DEVICE: "the dispenser sends nothing any more",
         ReasonCode.CAN_FAULT: "no power module answers on the CAN bus",

@@ -57,7 +57,7 @@ class Desk:
 
         Raises CabinetError for a station of another size, BrokerError when no broker can be started.
         """
-        _fits(settings)
+        check_size(settings)
         self._clock = clock
         self._channel = f"desk-{uuid.uuid4()}"
         self._own_broker = EmbeddedBroker(settings.mqtt.port) if broker is None else None
@@ -122,7 +122,7 @@ class Desk:
         return PLANT_STEP_S
 
 
-def _fits(settings: Settings) -> None:
+def check_size(settings: Settings) -> None:
     """Raises CabinetError: the place of a coil in the chain depends on module_count, and the plant knows one size."""
     guns, modules = settings.general.gun_count, settings.general.module_count
     if (guns, modules) != (GUNS, MODULES):
