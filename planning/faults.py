@@ -207,6 +207,11 @@ def markdown_lines() -> Iterator[str]:
     yield "(`vesec/station/fault/central`) and in faults.log beside config.ini, one JSON line at its start, one at its"
     yield "end."
     yield ""
+    yield "A reset, once somebody has looked: the button on the page (needs `[Dashboard] token_file`), or `true` to"
+    yield "`vesec/station/reset/central/set` (over TLS with a user or a certificate only), or a restart:"
+    yield "`sudo systemctl restart vesec-station`. What is in its way is told: a contactor that is not proven open, a module"
+    yield "that is not proven off, a pressed emergency stop."
+    yield ""
     yield "| code | severity | where | ends | what it means, what to do |"
     yield "| --- | --- | --- | --- | --- |"
     for code in FaultCode:
