@@ -234,9 +234,11 @@ class DemandProcessor:
     def set_max_power(self, gun: int, limit_kw: float) -> None:
         """Commanded limit of one gun, kW; lowers what the config allows. Any thread. Raises KeyError: no such gun."""
         control = self._controls[gun]
+        allowed_kw = self._settings.power_limits.gun_max_power_kw[gun]
 
         def command(_: float) -> None:
-            log.info("Gun %d limited to %g kW by command", gun, limit_kw)
+            lifted = f": lifted, config.ini allows {allowed_kw:g}" if limit_kw >= allowed_kw else ""
+            log.info("Gun %d limited to %g kW by command%s", gun, limit_kw, lifted)
             control.commanded_kw = limit_kw
 
         self._do(command)
