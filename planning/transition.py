@@ -214,6 +214,11 @@ def unwanted_not_picked_up(case: Case) -> bool:
     return unwanted(case) and case.contact is ContactState.OPEN
 
 
+def unwanted_arrived(case: Case) -> bool:
+    """While the poles travel the module stays as it is: switched off, it would meet a live bus dead."""
+    return unwanted(case) and closed(case)
+
+
 def bus_lost_not_picked_up(case: Case) -> bool:
     """The last module left the bus that this one was matched to: its terminals are charged, the bus is not."""
     return bus_lost(case) and case.contact is ContactState.OPEN
@@ -276,7 +281,7 @@ TABLE: Mapping[Stage, tuple[Row, ...]] = {
         Row(silent, Stage.LOST),
         Row(unwanted_not_picked_up, Stage.OPEN),
         Row(bus_lost_not_picked_up, Stage.OPEN),
-        Row(unwanted, Stage.UNLOAD),
+        Row(unwanted_arrived, Stage.UNLOAD),
         Row(closed, Stage.SERVE),
         Row(close_failed_twice, Stage.OPEN, FaultCode.CONTACTOR_STUCK_OPEN),
         Row(close_failed, Stage.RETRY),

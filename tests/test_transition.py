@@ -86,7 +86,7 @@ SITUATIONS: dict[Stage, dict[str, At]] = {
         "silent": At(facts=Fact.LOST, gun=DRIVEN),
         "unwanted_not_picked_up": At(want=NOBODY, gun=DRIVEN),
         "bus_lost_not_picked_up": At(),
-        "unwanted": At(want=NOBODY, contact=CLOSED, gun=DRIVEN),
+        "unwanted_arrived": At(want=NOBODY, contact=CLOSED, gun=DRIVEN),
         "closed": At(contact=CLOSED, gun=DRIVEN),
         "close_failed_twice": At(contact=ContactState.CLOSE_FAILED, gun=DRIVEN, failed=1),
         "close_failed": At(contact=ContactState.CLOSE_FAILED, gun=DRIVEN),
@@ -226,6 +226,16 @@ def test_the_table_can_be_printed() -> None:
 
 
 # --- closing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("want", [NOBODY, ELSEWHERE])
+def test_a_module_that_is_given_away_while_its_poles_travel_arrives_first(want: int) -> None:
+    """It was switched off at once and met the live bus dead, 20 ms after the plan had changed."""
+    bench = Bench()
+    bench.arrange(Stage.CLOSE_LIVE, At(want=want, contact=ContactState.CLOSING, gun=DRIVEN))
+    assert bench.step() == [] and bench.stage().duty is Duty.MATCH
+    bench.contacts[(1, 1)] = CLOSED
+    assert [event.after for event in bench.step()] == [Stage.UNLOAD]
 
 
 @pytest.mark.parametrize("facts", [NOTHING, Fact.COLD, Fact.RESTED, Fact.RESTED | Fact.UNLOADED | Fact.MATCHED])
