@@ -209,10 +209,10 @@ class GunControl:
 
     def electrical_limit_kw(self) -> int:
         """Current limit x bus voltage in whole kW, rounded up (the drive keeps to the exact A); -1: binds nothing."""
-        # a bus on its way up says nothing yet: what counts is where current flows, or where the car wants to be
-        charging_v = self.drive.conducting_v or self.values.target_voltage_v
-        if not charging_v:
-            return -1
+        # a bus on its way up says nothing yet: what counts is where current flows, or where the car wants to be, else
+        # the highest that it may come to
+        values, most_v = self.values, self._settings.general.max_output_voltage_v
+        charging_v = self.drive.conducting_v or values.target_voltage_v or min(values.voltage_limit_v or most_v, most_v)
         limit_kw = math.ceil(self.max_current_a * charging_v / 1000.0)
         return limit_kw if limit_kw < self._settings.power_limits.gun_max_power_kw[self.gun] else -1
 

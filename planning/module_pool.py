@@ -13,13 +13,20 @@ from planning.module_trust import ModuleTrust
 
 #: A module that did not start is left alone for so long before it is tried again.
 NO_START_PAUSE_S = 60.0
-#: A lower figure counts at once, a higher one only when it is this much higher: noise must not move modules.
-RISE_AT_LEAST_KW = 2
+#: A lower figure counts at once, a higher one only when it is this much higher, or the module is whole again, for so
+#: long: noise must not move modules.
+RISE_AT_LEAST_KW, RISE_AFTER_S = 2, 30.0
 #: Nearest whole kW.
 ROUNDING_KW = 0.5
 #: A module with this share of its capacity is whole: voltage and current limit are read one after the other, each good
 #: to 0.5 %, while the bus moves by a few volts. Else every ramp would move modules for a kW that is not missing.
 WHOLE_SHARE = 0.97
+#: What a module showed while current flowed counts so long after it: heat does not go in seconds. Else each idle module
+#: would look whole and take the place of the one that serves, which then is idle and looks whole.
+SHOWN_S = 900.0
+#: Where so many have shown what they give, one that has not counts as the strongest of them: the day is hot, or the
+#: pack's voltage low. One alone may be weak by itself.
+WITNESSES = 2
 
 #: module state -> the fault it is
 _STATE_FAULTS: Mapping[FaultCode, ModuleState] = {
@@ -46,6 +53,9 @@ class ModulePool:
         self._requalify: set[int] = set()
         self._paused_until_s: dict[int, float] = {}
         self._planned_kw = [0] * module_count
+        self._shown_kw: dict[int, tuple[float, float]] = {}  # module -> (when, kW) while current flowed
+        self._rising: dict[int, tuple[float, int]] = {}  # index -> since when it could give more than planned, how much
+        self._now_s = 0.0
 
     def set_enabled(self, module: int, enabled: bool) -> None:
         self._enabled[module - 1] = enabled
@@ -66,6 +76,7 @@ class ModulePool:
     def look(self, modules: Sequence[ModuleStatus], now_s: float) -> None:
         """Take new readings: resets, faults."""
         self._trust.look(modules, now_s)
+        self._now_s = now_s
         for index, status in enumerate(modules):
             if status.resets > self._resets[index]:
                 self._resets[index] = status.resets
@@ -96,22 +107,40 @@ class ModulePool:
         return free and self._enabled[module - 1] and sound
 
     def available_kw(self, status: ModuleStatus, bus_v: float | None) -> int:
-        """Whole kW that it can give at this bus voltage (unknown: its capacity); 0: nothing new on it."""
+        """Whole kW that it can give at this bus voltage (unknown: as last shown); 0: nothing new on it."""
         index = status.module - 1
         if not self.usable(status):
             self._planned_kw[index] = 0
             return 0
-        power_kw = self._capacity_kw
+        power_kw = self._supposed_kw(status.module)
         if bus_v is not None and status.on:
             limit_a = self._module_a if status.available_a is None else min(self._module_a, status.available_a)
             limit_kw = limit_a * bus_v / 1000.0
-            power_kw = limit_kw if limit_kw < WHOLE_SHARE * power_kw else power_kw
+            power_kw = limit_kw if limit_kw < WHOLE_SHARE * self._capacity_kw else self._capacity_kw
+            self._shown_kw[status.module] = (self._now_s, power_kw)
         whole_kw = int(power_kw + ROUNDING_KW)
         planned_kw = self._planned_kw[index]
-        full = whole_kw >= int(self._capacity_kw)
-        if whole_kw < planned_kw or full or whole_kw >= planned_kw + RISE_AT_LEAST_KW:
-            self._planned_kw[index] = whole_kw
+        self._planned_kw[index] = whole_kw if whole_kw < planned_kw or not planned_kw else self._risen(index, whole_kw)
         return self._planned_kw[index]
+
+    def _risen(self, index: int, whole_kw: int) -> int:
+        """The least that it could give for RISE_AFTER_S, once that is clearly more than is planned; else the plan."""
+        planned_kw, full = self._planned_kw[index], whole_kw >= int(self._capacity_kw)
+        if whole_kw == planned_kw or not (full or whole_kw >= planned_kw + RISE_AT_LEAST_KW):
+            self._rising.pop(index, None)
+            return planned_kw
+        since_s, least_kw = self._rising.get(index, (self._now_s, whole_kw))
+        self._rising[index] = since_s, min(least_kw, whole_kw)
+        if self._now_s - since_s < RISE_AFTER_S:
+            return planned_kw
+        return self._rising.pop(index)[1]
+
+    def _supposed_kw(self, module: int) -> float:
+        """What a module counts as that serves nobody just now."""
+        shown_kw = {m: kw for m, (at_s, kw) in self._shown_kw.items() if self._now_s - at_s < SHOWN_S}
+        if module in shown_kw:
+            return shown_kw[module]
+        return max(shown_kw.values()) if len(shown_kw) >= WITNESSES else self._capacity_kw
 
     def _look_at_state(self, status: ModuleStatus, now_s: float) -> None:
         where = f"m{status.module}"

@@ -36,8 +36,10 @@ def tell(gun: GunControl, values: GunValues, at_s: float = NOW, measured_a: floa
 @pytest.mark.parametrize(
     ("target_v", "current_a", "limit_kw"),
     [
-        (None, 100.0, -1),  # no voltage known
-        (0.0, 100.0, -1),
+        (None, 100.0, 100),  # no voltage known: what max_output_voltage would make of it
+        (0.0, 100.0, 100),
+        (None, 0.0, 0),
+        (None, None, -1),
         (400.0, 100.0, 40),
         (401.0, 100.0, 41),  # rounded up: the drive keeps to the exact A
         (478.0, None, 239),  # the cable's 500 A
