@@ -169,6 +169,10 @@ class Drive:
         """The battery's voltage as last seen at a module that conducts; None: no current has flowed yet."""
         return self._own_v if self.driving and self._conducted else None
 
+    def can_match(self, bus_v: float) -> bool:
+        """A module can be set just below this voltage; no make goes below its least one."""
+        return bus_v - self._limits.match_offset_v >= self._limits.min_v
+
     def no_load_waiting(self, now_s: float) -> bool:
         return self.phase is Phase.NO_LOAD and (self._no_loads >= NO_LOAD_TRIES or now_s < self._no_load_until_s)
 

@@ -104,10 +104,12 @@ class Feed:
     def _feed_gun(
         self, gun: int, control: GunControl, now_s: float, modules: Sequence[ModuleStatus], decision: Decision | None
     ) -> None:
+        seats = decision.by_gun.get(gun, ()) if decision is not None else ()
         block = self._block(control, now_s)
+        if not block and self._hopeless(control, any(stage.on_bus for _, stage in seats), now_s):
+            block = ReasonCode.NEED_VOLTAGE.name
         emergency = self._watch.emergency or control.emergency
         self._note_emergency(gun, emergency)
-        seats = decision.by_gun.get(gun, ()) if decision is not None else ()
         control.fault_answered()
         charged = not seats and control.charged_bus_v(now_s, self._safety.dead_voltage_v) is not None
         self._faults.set(FaultCode.GUN_BUS_CHARGED, control.name, charged, now_s)
@@ -128,6 +130,16 @@ class Feed:
         self.bus_v[gun] = bus_v
         self._put_gun(gun, control, block)
         self._core.put(f"g{gun}f", gun_facts(control, bus_v, live, emergency, now_s, self._safety))
+
+    def _hopeless(self, control: GunControl, joined: bool, now_s: float) -> bool:
+        """Nobody feeds its bus, and it is told charged at no voltage that a module can be matched to.
+
+        Every module would be tried in vain, one after the other, and be missed at all other guns.
+        """
+        told_v = None if joined else control.charged_bus_v(now_s, self._safety.dead_voltage_v)
+        if told_v is None:
+            return False
+        return not control.drive.can_match(told_v) or control.told_steady_v(now_s) is None
 
     def _still_apart(self, gun: int, module: int, stage: Stage) -> bool:
         """It closes onto a live bus and is not there yet: what is told of that bus still is what it was matched to."""

@@ -76,6 +76,7 @@ BLOCKED: Mapping[ReasonCode, Reason] = _fixed(
         ReasonCode.DISABLED: "the gun is switched off by configuration or command",
         ReasonCode.DRAINING: "the station drains: it takes in no new car until a person ends that",
         ReasonCode.NO_LOAD: "the car takes no current; tried up to three times, a minute apart, then at a new status",
+        ReasonCode.NEED_VOLTAGE: "its bus is told charged, at no steady voltage to match modules to: see its meter",
         ReasonCode.WELD_LOCKED: "a contactor of this gun is welded; a person must replace and clear it",
         ReasonCode.SILENT_DEVICE: "the dispenser sends nothing any more",
         ReasonCode.CAN_FAULT: "no power module answers on the CAN bus",
