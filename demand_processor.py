@@ -71,6 +71,8 @@ LEAST_PAUSE_S = 0.002
 #: The ages of the guns and the report are looked at this often.
 AGES_S = 0.25
 TELL_S = 0.5
+#: Modules that come back one by one so soon after all were silent had no fault of their own.
+OUTAGE_S = 10.0
 #: How long a fault that is an event stands.
 MOMENT_S = 5.0
 #: A CAN link that was never up is no fault so long after the start: opening it takes a moment.
@@ -166,6 +168,7 @@ class DemandProcessor:
         self._site_commanded_kw: float | None = None
         self._site_commanded_at_s: float | None = None
         self._resets = 0
+        self._all_silent_at_s = -math.inf
         self._in_the_way: Sequence[str] = ("the station is still starting",)
         self._draining = False
         self._refusals: dict[Crosspoint, object] = {}
@@ -507,6 +510,8 @@ class DemandProcessor:
         if self._watch.step(now_s, can, self._contactors, modules, self._used, self._start.armed) and not stopped:
             self._modules.off_now(None, now_s)
         self._feed.contacts(self._contactors.states)
+        if self._watch.can_fault_since_s is not None:
+            self._all_silent_at_s = now_s
         self._in_the_way = self._hindrances(modules)
 
     def _link_missed(self, up: bool, now_s: float) -> bool:
@@ -557,6 +562,7 @@ class DemandProcessor:
             return
         log.info("Reset by a person")
         self._watch.block = None
+        self._pool.forgive(now_s)
         self._contactors.restore_all()
         self.faults.clear_by_person(now_s, self._still_closed())
         self._resets += 1
@@ -643,6 +649,8 @@ class DemandProcessor:
         log.debug("%s: %s -> %s", crosspoint, event.before.words, event.after.words)
         if event.after is Stage.BREAK or event.fault is FaultCode.CONTACTOR_CLOSED_ALONE:
             self._modules.off_now((event.module,), now_s)
+        if event.before is Stage.LOST and now_s - self._all_silent_at_s > OUTAGE_S:
+            self._pool.lapsed(event.module, now_s)
         if event.after is Stage.LOST:
             self._feed.lost_a[event.module] = facts.counted_a(modules[event.module - 1])
         if event.fault is None:

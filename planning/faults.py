@@ -70,6 +70,11 @@ class FaultCode(Enum):
         Severity.ERROR, Scope.MODULE, Latch.CONDITION,
         "The module does not answer. Check its CAN plug, address and supply; the others go on.",
     )
+    MODULE_UNSTEADY = (
+        Severity.ERROR, Scope.MODULE, Latch.CONDITION,
+        "The module fell silent while closed again and again; each time breaks load. Left alone for 10 to 60 minutes. "
+        "Check its CAN plug and supply.",
+    )
     MODULE_FAULT = (
         Severity.ERROR, Scope.MODULE, Latch.CONDITION,
         "The module reports a fault of its own. Look at its display; switch its supply off and on if it stays.",

@@ -13,6 +13,10 @@ from planning.module_trust import ModuleTrust
 
 #: A module that did not start is left alone for so long before it is tried again.
 NO_START_PAUSE_S = 60.0
+#: Each silence of a module that serves ends in a contactor that opens, after 5 s under load, and a contactor breaks
+#: full load some hundred times in its life. After so many in this time it is left alone, each time twice as long.
+LAPSES, LAPSES_WITHIN_S = 3, 600.0
+LAPSE_PAUSE_S, LONGEST_LAPSE_PAUSE_S = 600.0, 3600.0
 #: A lower figure counts at once, a higher one only when it is this much higher, or the module is whole again, for so
 #: long: noise must not move modules.
 RISE_AT_LEAST_KW, RISE_AFTER_S = 2, 30.0
@@ -52,6 +56,8 @@ class ModulePool:
         self._states: list[ModuleState | None] = [None] * module_count
         self._requalify: set[int] = set()
         self._paused_until_s: dict[int, float] = {}
+        self._lapses_s: dict[int, list[float]] = {}
+        self._lapse_pauses = [0] * module_count
         self._planned_kw = [0] * module_count
         self._shown_kw: dict[int, tuple[float, float]] = {}  # module -> (when, kW) while current flowed
         self._rising: dict[int, tuple[float, int]] = {}  # index -> since when it could give more than planned, how much
@@ -73,6 +79,26 @@ class ModulePool:
         self.rest(module, now_s)
         self._faults.raise_fault(FaultCode.MODULE_NO_START, f"m{module}", now_s)
 
+    def lapsed(self, module: int, now_s: float) -> None:
+        """It fell silent while its contactor was closed, and others answered: a loose plug, most likely."""
+        lapses_s = [at_s for at_s in self._lapses_s.get(module, ()) if now_s - at_s < LAPSES_WITHIN_S] + [now_s]
+        self._lapses_s[module] = lapses_s
+        if len(lapses_s) < LAPSES:
+            return
+        pause_s = min(LONGEST_LAPSE_PAUSE_S, LAPSE_PAUSE_S * 2 ** self._lapse_pauses[module - 1])
+        self._lapse_pauses[module - 1] += 1
+        self._lapses_s[module] = []
+        self._paused_until_s[module] = now_s + pause_s
+        self._faults.raise_fault(FaultCode.MODULE_UNSTEADY, f"m{module}", now_s, f"for {pause_s / 60:g} minutes")
+
+    def forgive(self, now_s: float) -> None:
+        """A person has looked: modules that were left alone for their silences are used again."""
+        for module in range(1, len(self._enabled) + 1):
+            if self._faults.stands(FaultCode.MODULE_UNSTEADY, f"m{module}"):
+                self._paused_until_s[module] = now_s
+        self._lapses_s = {}
+        self._lapse_pauses = [0] * len(self._enabled)
+
     def look(self, modules: Sequence[ModuleStatus], now_s: float) -> None:
         """Take new readings: resets, faults."""
         self._trust.look(modules, now_s)
@@ -88,6 +114,7 @@ class ModulePool:
         for module in [m for m, until_s in self._paused_until_s.items() if now_s >= until_s]:
             del self._paused_until_s[module]
             self._faults.clear(FaultCode.MODULE_NO_START, f"m{module}", now_s)
+            self._faults.clear(FaultCode.MODULE_UNSTEADY, f"m{module}", now_s)
 
     def unqualified(self, module: int) -> bool:
         """It restarted by itself and has not been seen off, cold and free since."""

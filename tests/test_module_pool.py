@@ -76,6 +76,28 @@ def test_a_module_that_restarted_is_used_again_only_when_it_is_seen_cold_and_fre
     assert book.active == ()
 
 
+def test_one_that_falls_silent_again_and_again_is_left_alone_ever_longer() -> None:
+    pool, book = make()
+
+    def usable_at(now_s: float) -> bool:
+        pool.look([OFF], now_s)
+        return pool.usable(OFF)
+
+    for now_s in (0.0, 100.0, 650.0):
+        pool.lapsed(1, now_s)
+    assert usable_at(650.0), "not three within ten minutes"
+    pool.lapsed(1, 660.0)
+    assert not usable_at(1259.9) and book.stands(FaultCode.MODULE_UNSTEADY, "m1")
+    assert usable_at(1260.0) and not book.stands(FaultCode.MODULE_UNSTEADY, "m1")
+    for now_s in (1300.0, 1301.0, 1302.0):
+        pool.lapsed(1, now_s)
+    assert not usable_at(2501.9) and usable_at(2502.0)
+    for now_s in (2600.0, 2601.0, 2602.0):
+        pool.lapsed(1, now_s)
+    pool.forgive(2700.0)
+    assert usable_at(2700.0), "a person has looked"
+
+
 def test_a_command_takes_it_out_and_back() -> None:
     pool, _ = make()
     pool.set_enabled(1, False)
