@@ -24,6 +24,8 @@ APART_S = 0.9
 #: Output 6 to 8 s after ON at the latest (makes' data sheets).
 RISE_S = 8.0
 RISE_LEAD_V = 40.0
+#: A module that comes along with a search lags by what its set-point rises meanwhile: what was set before counts.
+RISE_WINDOW_S = 2.0
 #: A status word and a current are read up to 0.5 s apart, and a current falls within milliseconds after OFF.
 OFF_DELIVERS_S = 3.0
 #: In constant current the current is the set one. Half of it is no tolerance of any meter.
@@ -91,12 +93,14 @@ class _Module:
     """What is remembered of one module."""
 
     __slots__ = (
-        "constant", "current", "delivers", "impossible", "over_a", "over_v", "rises", "seen", "stays_on", "voltage",
+        "constant", "current", "delivers", "impossible", "over_a", "over_v", "recent_voltage", "rises", "seen",
+        "stays_on", "voltage",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.current = _SetPoints(CURRENT_WINDOW_S)
         self.voltage = _SetPoints(VOLTAGE_WINDOW_S)
+        self.recent_voltage = _SetPoints(RISE_WINDOW_S)
         self.over_a, self.over_v, self.rises = Lasting(), Lasting(), Lasting()
         self.impossible, self.delivers, self.constant, self.stays_on = Lasting(), Lasting(), Lasting(), Lasting()
         self.seen: ModuleStatus | None = None
@@ -125,6 +129,7 @@ class ModuleTrust:
         where = f"m{status.module}"
         known.current.take(status.set_current_a if status.set_on else 0.0, now_s)
         known.voltage.take(status.set_voltage_v if status.set_on else 0.0, now_s)
+        known.recent_voltage.take(status.set_voltage_v if status.set_on else 0.0, now_s)
         frozen = "readings_frozen" in status.warnings
         self._faults.set(FaultCode.MODULE_READINGS_FROZEN, where, frozen, now_s)
         if frozen or status.state is ModuleState.SILENT:
@@ -156,7 +161,7 @@ class ModuleTrust:
         if known.over_v.holds(over_v, status.voltage_at_s, APART_S):
             return f"it gives {volts:.0f} V, set to {highest_v:.0f} V"
         fed = status.set_current_a >= CONDUCTS_A and amps < CONDUCTS_A and not status.constant_current
-        low = driven and fed and volts < status.set_voltage_v - RISE_LEAD_V
+        low = driven and fed and volts < known.recent_voltage.lowest - RISE_LEAD_V
         if known.rises.holds(low, status.voltage_at_s, RISE_S):
             return f"it stays at {volts:.0f} V, set to {status.set_voltage_v:.0f} V"
         return ""

@@ -136,3 +136,18 @@ def test_a_module_that_stays_on_although_told_off_is_found() -> None:
     idle = replace(RUNNING, set_on=False, current_a=0.0, constant_current=False)
     assert found(idle, 3.0) == set(), "a status word is up to half a second old"
     assert found(idle, 4.0) == {"MODULE_DISOBEYS"}
+
+
+def test_a_module_that_comes_along_with_a_search_lags_by_what_is_set_meanwhile() -> None:
+    """An honest one was taken out of service until a person reset it."""
+    bench = Bench()
+    waits = replace(RUNNING, current_a=0.0, constant_current=False, set_current_a=1.0)
+    for step in range(40):  # 40 V a second, and it is 1.5 s late
+        set_v, volts = 150.0 + 20.0 * step, max(20.0, 150.0 + 20.0 * (step - 3))
+        bench.tell(replace(waits, set_voltage_v=set_v, voltage_v=volts), STEP_S)
+    assert bench.codes == set()
+    stuck = replace(waits, set_voltage_v=930.0, voltage_v=400.0)
+    bench.tell(stuck, 8.0)
+    assert bench.codes == set()
+    bench.tell(stuck, 2.0)
+    assert bench.codes == {"MODULE_DISOBEYS"}
