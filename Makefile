@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m soak -vv -rP --durations=0
 
-# Every request of six guns with every set of failed modules, for every rule: 27 million allocations, hours of both cores.
+# Every request of six guns with every set of failed modules, for every rule: 27 million allocations, an hour of both cores.
 sweep: $(VENV)/.dev
 	$(BIN)/python -m tests.allocation_sweep
 
