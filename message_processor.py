@@ -39,6 +39,8 @@ MAX_SITE_LIMIT_KW = 10_000.0
 MAX_GUN_LIMIT_KW = 1000.0
 #: Spellings of topics that are remembered; a flood of new spellings must not fill the memory.
 MAX_ROUTES = 512
+#: Values of one kind of one gun that are remembered with their meaning; there are 42 kinds at six guns.
+VALUES_REMEMBERED = 16
 RESET = "station/reset"
 STATION_COMMANDS = ("station/site_limit", "station/priority", "station/drain", RESET)
 
@@ -182,7 +184,7 @@ class MessageProcessor:
 
     def _value_taker(self, gun: Gun, kind: ValueKind) -> Callable[[Content, float], None]:
         # Devices repeat themselves all day. Typed: a JSON number and a JSON text of the same characters differ.
-        value_of = lru_cache(grammar.REMEMBERED, typed=True)(partial(grammar.value_of, kind))
+        value_of = lru_cache(VALUES_REMEMBERED, typed=True)(partial(grammar.value_of, kind))
 
         def take(content: Content, now_s: float) -> None:
             gun.update(kind, value_of(content.value), now_s)
