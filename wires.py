@@ -44,27 +44,29 @@ def import_gpio() -> Any:
 
 def check_desk(settings: Settings) -> None:
     """Raises Refused where the simulated station does not fit these settings; nothing is started."""
-    try:
-        from simulator.desk import CabinetError, check_size
-    except ImportError as error:
-        raise Refused(f"The simulator's packages are missing ({error}): type make run") from error
-    try:
+    with _desk_in_words():
+        from simulator.desk import check_size  # only here and below: on site the simulator is never loaded
+
         check_size(settings)
-    except CabinetError as error:
-        raise Refused(f"The simulated station cannot start: {error}") from error
 
 
 def simulated(settings: Settings, arguments: argparse.Namespace, clock: SystemClock) -> Desk:
     """Everything around the controller, in this process. Raises Refused."""
-    try:
-        from simulator.desk import Desk  # only here: on site the simulator is never loaded
-    except ImportError as error:
-        raise Refused(f"The simulator's packages are missing ({error}): type make run") from error
-    try:
+    with _desk_in_words():
+        from simulator.desk import Desk
+
         return Desk(
             settings, clock, speed=arguments.speed, seed=arguments.seed, cars=arguments.cars,
             broker=arguments.broker, protocol=arguments.protocol,
         )  # fmt: skip
+
+
+@contextmanager
+def _desk_in_words() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise Refused(f"The simulator's packages are missing ({error}): type make run") from error
     except (OSError, RuntimeError) as error:
         raise Refused(f"The simulated station cannot start: {error}") from error
 

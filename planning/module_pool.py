@@ -139,8 +139,9 @@ class ModulePool:
         if not self.usable(status):
             self._planned_kw[index] = 0
             return 0
-        power_kw = self._supposed_kw(status.module)
-        if bus_v is not None and status.on:
+        if bus_v is None or not status.on:
+            power_kw = self._supposed_kw(status.module)
+        else:
             limit_a = self._module_a if status.available_a is None else min(self._module_a, status.available_a)
             limit_kw = limit_a * bus_v / 1000.0
             power_kw = limit_kw if limit_kw < WHOLE_SHARE * self._capacity_kw else self._capacity_kw
@@ -164,10 +165,11 @@ class ModulePool:
 
     def _supposed_kw(self, module: int) -> float:
         """What a module counts as that serves nobody just now."""
-        shown_kw = {m: kw for m, (at_s, kw) in self._shown_kw.items() if self._now_s - at_s < SHOWN_S}
-        if module in shown_kw:
-            return shown_kw[module]
-        return max(shown_kw.values()) if len(shown_kw) >= WITNESSES else self._capacity_kw
+        shown = self._shown_kw.get(module)
+        if shown is not None and self._now_s - shown[0] < SHOWN_S:
+            return shown[1]
+        others_kw = [kw for at_s, kw in self._shown_kw.values() if self._now_s - at_s < SHOWN_S]
+        return max(others_kw) if len(others_kw) >= WITNESSES else self._capacity_kw
 
     def _look_at_state(self, status: ModuleStatus, now_s: float) -> None:
         where = f"m{status.module}"

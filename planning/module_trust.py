@@ -84,6 +84,10 @@ class _SetPoints:
     def highest(self) -> float:
         return max(self._now, *(value for _, value in self._before)) if self._before else self._now
 
+    def lowest_since(self, since_s: float) -> float:
+        """Of those that were set at some time since then; no further back than the window."""
+        return min([self._now, *(value for at_s, value in self._before if at_s >= since_s)])
+
     @property
     def lowest(self) -> float:
         return min(self._now, *(value for _, value in self._before)) if self._before else self._now
@@ -93,14 +97,12 @@ class _Module:
     """What is remembered of one module."""
 
     __slots__ = (
-        "constant", "current", "delivers", "impossible", "over_a", "over_v", "recent_voltage", "rises", "seen",
-        "stays_on", "voltage",
+        "constant", "current", "delivers", "impossible", "over_a", "over_v", "rises", "seen", "stays_on", "voltage",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.current = _SetPoints(CURRENT_WINDOW_S)
         self.voltage = _SetPoints(VOLTAGE_WINDOW_S)
-        self.recent_voltage = _SetPoints(RISE_WINDOW_S)
         self.over_a, self.over_v, self.rises = Lasting(), Lasting(), Lasting()
         self.impossible, self.delivers, self.constant, self.stays_on = Lasting(), Lasting(), Lasting(), Lasting()
         self.seen: ModuleStatus | None = None
@@ -129,19 +131,18 @@ class ModuleTrust:
         where = f"m{status.module}"
         known.current.take(status.set_current_a if status.set_on else 0.0, now_s)
         known.voltage.take(status.set_voltage_v if status.set_on else 0.0, now_s)
-        known.recent_voltage.take(status.set_voltage_v if status.set_on else 0.0, now_s)
         frozen = "readings_frozen" in status.warnings
         self._faults.set(FaultCode.MODULE_READINGS_FROZEN, where, frozen, now_s)
         if frozen or status.state is ModuleState.SILENT:
             return  # what it says is of before, and held against nothing
-        disobeys = self._disobeys(status, known)
+        disobeys = self._disobeys(status, known, now_s)
         if disobeys:
             self._faults.raise_fault(FaultCode.MODULE_DISOBEYS, where, now_s, disobeys)
         lies = self._lies(status, known, now_s)
         if lies:
             self._faults.raise_fault(FaultCode.MODULE_IMPLAUSIBLE, where, now_s, lies)
 
-    def _disobeys(self, status: ModuleStatus, known: _Module) -> str:
+    def _disobeys(self, status: ModuleStatus, known: _Module, now_s: float) -> str:
         """What it does against its set-points, in words; '' when it obeys."""
         amps, volts = status.current_a, status.voltage_v
         if amps is None or volts is None or status.current_at_s is None or status.voltage_at_s is None:
@@ -161,7 +162,7 @@ class ModuleTrust:
         if known.over_v.holds(over_v, status.voltage_at_s, APART_S):
             return f"it gives {volts:.0f} V, set to {highest_v:.0f} V"
         fed = status.set_current_a >= CONDUCTS_A and amps < CONDUCTS_A and not status.constant_current
-        low = driven and fed and volts < known.recent_voltage.lowest - RISE_LEAD_V
+        low = driven and fed and volts < known.voltage.lowest_since(now_s - RISE_WINDOW_S) - RISE_LEAD_V
         if known.rises.holds(low, status.voltage_at_s, RISE_S):
             return f"it stays at {volts:.0f} V, set to {status.set_voltage_v:.0f} V"
         return ""

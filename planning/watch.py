@@ -74,6 +74,8 @@ class Watch:
     ) -> list[str]:
         """What must be mended before a person may reset, as phrases. `not_open`: contactors not proven open."""
         blocked = self.block is not None
+        if not blocked and contactors.emergency_stop_healthy:
+            return []
         alive = [status.module for status in modules if blocked and facts.may_be_on(status)]
         hindrances = (
             ("the station is still starting", self.block is ReasonCode.NOT_ARMED),
